@@ -26,9 +26,7 @@ EARLIEST_TIME: Final = "315532800"
 
 COMMAND_SECONDS_MAX: Final = 600.0
 
-_OWN_FILE: Final = re.compile(
-    r"SHA256SUMS(\.sig)?|requirements\.txt|saldo_ledger-[^/]+|\.gitignore"
-)
+_OWN_FILE: Final = re.compile(r"SHA256SUMS(\.sig)?|requirements\.txt|saldo_ledger-[^/]+")
 
 
 class ReleaseError(Exception):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.program.outside import run_outside
 from harness.program.service import ServiceProcess
 from saldo.version import VERSION
 from tests.client.documents import ROOT, blocks
-
-COMMAND_SECONDS_MAX = 280
 
 CLIENT_ALONE = """
 import sys
@@ -33,26 +30,6 @@ for name in ("asyncpg", "litestar", "typer"):
 """
 
 
-def run(*command: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command outside of the repository, and outside of the tests' environment."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SALDO_", "PYTHON", "VIRTUAL_ENV"))
-    }
-    return subprocess.run(
-        command,
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS_MAX,
-    )
-
-
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a virtual environment with the wheel installed."""
@@ -65,10 +42,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (sys.executable, "-m", "venv", "--without-pip", str(made)),
     ):
         # The directory matters because `make` gives the build's constraints as a relative path.
-        done = run(*command, directory=ROOT)
+        done = run_outside(*command, directory=ROOT)
         assert done.returncode == 0, done.stdout
     (wheel,) = directory.glob("saldo_ledger-*.whl")
-    done = run(
+    done = run_outside(
         *(*pip, "--python", str(made / "bin/python"), "install", "--quiet", constraints),
         str(wheel),
         directory=ROOT,
@@ -79,12 +56,12 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_installed_package_has_its_name_and_version(venv: Path, tmp_path: Path) -> None:
     code = "from importlib.metadata import version; import saldo; print(version('saldo-ledger'), saldo.__version__)"
-    done = run(str(venv / "bin/python"), "-c", code, directory=tmp_path)
+    done = run_outside(str(venv / "bin/python"), "-c", code, directory=tmp_path)
     assert done.stdout == f"{VERSION} {VERSION}\n"
 
 
 def test_wheel_installs_the_client_without_the_service(venv: Path, tmp_path: Path) -> None:
-    done = run(str(venv / "bin/python"), "-c", CLIENT_ALONE, directory=tmp_path)
+    done = run_outside(str(venv / "bin/python"), "-c", CLIENT_ALONE, directory=tmp_path)
     assert done.returncode == 0, done.stdout
 
 
@@ -93,7 +70,7 @@ def test_the_quick_start_works(
     venv: Path, tmp_path: Path, shared_service: ServiceProcess, readme: str
 ) -> None:
     (code,) = blocks(readme, shared_service.url)
-    done = run(str(venv / "bin/python"), "-c", code, directory=tmp_path)
+    done = run_outside(str(venv / "bin/python"), "-c", code, directory=tmp_path)
     assert done.returncode == 0, done.stdout
     assert done.stdout == "74.50\n"
 
@@ -103,7 +80,7 @@ def test_command_names_the_missing_packages(
     venv: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     program, *arguments = command
-    done = run(str(venv / program), *arguments, directory=tmp_path)
+    done = run_outside(str(venv / program), *arguments, directory=tmp_path)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 1, done.stdout
     assert "pip install 'saldo-ledger[server]'" in done.stdout

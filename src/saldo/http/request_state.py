@@ -38,6 +38,7 @@ class ConnectionControl:
         self.is_gone = _is_gone
 
 
+@dataclass(slots=True)
 class RequestState:
     """The shared state of one request. A HEAD request is processed as a GET request, and both have the same state.
 
@@ -58,7 +59,6 @@ class RequestState:
         page: The page of the console that the request shows (`saldo.console.page`).
     """
 
-    # The defaults are attributes of the class, so that a new state costs one assignment instead of ten.
     connection: ConnectionControl | None = None
     request_id: str = ""
     admission: Authentication | None = None
@@ -69,9 +69,6 @@ class RequestState:
     on_stall: Callable[[Problem], None] | None = None
     has_own_write_timeout: bool = False
     page: object = None
-
-    def __init__(self, connection: ConnectionControl | None = None) -> None:
-        self.connection = connection
 
 
 def begin_request_state(scope: Any, connection: ConnectionControl) -> None:

@@ -91,14 +91,13 @@ def test_templates_use_existing_members_only() -> None:
 
 def test_templates_use_members_that_some_class_has() -> None:
     """Check every other member that a template reads: a class of the package, a macro or a dictionary has it."""
-    known = {"format", "get", "items", "index", "from", "to", "themes"}
+    known = {"format", "get", "items", "index", "isoformat", "from", "to"}
     for file in Path(saldo.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 known.add(node.name)
-            elif isinstance(node, ast.AnnAssign | ast.Attribute):
-                target = node.target if isinstance(node, ast.AnnAssign) else node
-                known.add(getattr(target, "id", getattr(target, "attr", "")))
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                known.add(node.id if isinstance(node, ast.Name) else node.attr)
     templates = Path(catalog.__file__).parents[1] / "templates"
     texts = {file.name: file.read_text("utf-8") for file in templates.rglob("*.html")}
     known |= {name for text in texts.values() for name in re.findall(r"macro (\w+)\(", text)}

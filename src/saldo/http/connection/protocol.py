@@ -350,9 +350,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._start_keep_alive_timer()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self.running = cycle

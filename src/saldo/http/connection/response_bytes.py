@@ -30,9 +30,8 @@ class ResponseBuilder:
         if self._default_headers is not default_headers:
             self._default_headers = default_headers
             self._default_lines = encode_header_lines([*default_headers, NO_STORE])
-        # This is not `encode_header_lines`, because a call costs as much as the lines of a header.
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        return b"".join((STATUS_LINE[status], self._default_lines, *lines, b"\r\n", body))
+        lines = encode_header_lines(headers)
+        return b"".join((STATUS_LINE[status], self._default_lines, lines, b"\r\n", body))
 
 
 RESPONSES: Final = ResponseBuilder()
