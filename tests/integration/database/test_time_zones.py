@@ -171,6 +171,27 @@ def configuration_zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield zones
 
 
+async def test_no_connection_compiles_plans(own_ledger: Database) -> None:
+    """Forced sequential scans have an enormous estimated cost, so that each such statement would be compiled."""
+    url = own_ledger.service_role_url
+    with psycopg.connect(superuser_url(own_ledger), autocommit=True) as connection:
+        row = connection.execute("SELECT current_database()").fetchone()
+        assert row is not None
+        connection.execute(f"ALTER DATABASE {row[0]} SET jit = on".encode())
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SHOW jit").fetchone() == ("on",)
+    lane = await connect(url, application_name="lane", statement_timeout_seconds=5)
+    replica = await Replica.open(url, connections=1, timeout_seconds=5)
+    pool = await open_pool(url, connections=1, statement_timeout_seconds=5)
+    try:
+        for each in (lane, replica.pool, pool):
+            assert await each.fetchval("SHOW jit") == "off"
+    finally:
+        await lane.close()
+        await replica.close()
+        await pool.close()
+
+
 async def test_every_connection_is_in_utc(
     own_ledger: Database, zone: str, configuration_zones: list[str]
 ) -> None:
