@@ -73,8 +73,12 @@ _SESSION_LOST: Final = {
 # Classes of temporary errors: 25 transaction state, 28 and 3D logins (a pool could not connect), 53 resources, 55 and
 # 57 temporary conditions, 58 the system, 72 and F0 the server's files and settings.
 _BUSY_CLASSES: Final = {"25", "28", "3D", "53", "55", "57", "58", "72", "F0"}
-# Classes whose primary message quotes a value: data exceptions, and RAISE in Saldo's functions or an operator's.
+# Classes whose primary message quotes a value: data exceptions, and RAISE without an SQLSTATE of its own.
 _QUOTING_CLASSES: Final = {"22", "P0"}
+# The server's function that runs RAISE of PL/pgSQL. An operator's trigger may quote a row under any SQLSTATE.
+_RAISE_FUNCTION: Final = "exec_stmt_raise"
+_OWN_MESSAGE_PREFIX: Final = "saldo."
+"""How the messages begin that Saldo's own functions raise. They quote no values."""
 
 # InternalClientError: the driver can't send in its current state, for example after the last message of a server that
 # shuts down.
@@ -126,12 +130,19 @@ def _strip_quoted_values(error: BaseException) -> None:
     while current is not None:
         if isinstance(current, asyncpg.PostgresError):
             current.detail = current.hint = current.context = current.internal_query = None
-            if (current.sqlstate or "")[:2] in _QUOTING_CLASSES:
+            if _may_quote_value(current):
                 current.message = type(current).__name__
                 _replace_message(current, current.message)
         elif _is_unencodable(current):
             _replace_message(current, "an argument can't be encoded")
         current = current.__cause__ or current.__context__
+
+
+def _may_quote_value(error: asyncpg.PostgresError) -> bool:
+    if (error.sqlstate or "")[:2] in _QUOTING_CLASSES:
+        return True
+    was_raised = error.server_source_function == _RAISE_FUNCTION
+    return was_raised and not str(error.message).startswith(_OWN_MESSAGE_PREFIX)
 
 
 def _replace_message(error: BaseException, message: str) -> None:

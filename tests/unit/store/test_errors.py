@@ -133,6 +133,15 @@ def test_no_error_of_the_database_carries_a_row(sqlstate: str) -> None:
         assert SECRET not in repr(error.__cause__.__dict__)
 
 
+@pytest.mark.parametrize("sqlstate", ["23505", "53100", "45000", "25006"])
+def test_a_message_that_a_trigger_raises_is_not_carried(sqlstate: str) -> None:
+    """An operator's trigger can raise any SQLSTATE with a message that quotes the row."""
+    raised = make_error(sqlstate, f"{SECRET} is not allowed", R="exec_stmt_raise")
+    assert SECRET not in str(translate_error(raised))
+    own = make_error(sqlstate, "saldo.post_3 needs the primary", R="exec_stmt_raise")
+    assert "needs the primary" in str(translate_error(own))
+
+
 @pytest.mark.parametrize("data_error", [asyncpg.DataError, _base.DataError])
 def test_an_argument_that_cannot_be_encoded_is_not_quoted(data_error: type[Exception]) -> None:
     error = data_error(f"invalid input for query argument $1: {SECRET}")
