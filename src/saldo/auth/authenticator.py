@@ -42,6 +42,10 @@ PROXY_HEADERS: Final = frozenset(
         ),
         *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"),
         *(b"x-forwarded-server", b"x-original-host", b"x-original-forwarded-for"),
+        *(b"x-forwarded", b"x-forwarded-scheme", b"x-forwarded-ssl", b"x-forwarded-prefix"),
+        *(b"x-scheme", b"x-original-url", b"x-cluster-client-ip", b"x-envoy-external-address"),
+        *(b"fastly-client-ip", b"fly-client-ip", b"cdn-loop", b"ngrok-trace-id"),
+        *(b"x-azure-clientip", b"x-appengine-user-ip"),
     }
 )
 """Headers that a proxy adds. A request that has one of them does not come from a program on this machine."""
