@@ -71,6 +71,11 @@ def test_local_service_is_reached_without_a_proxy(
     (tmp_path / "data/service.url").write_text(f"{shared_service.url}\n")
     found = Program(**PROXIES)("user", "list", "--json", directory=tmp_path)
     assert found.errors == f"saldo: using the service at {shared_service.url}\n"
+    # The key isn't sent to a service that the command has found by itself, and the command says so.
+    found = Program(SALDO_KEY="a-key")("user", "list", "--json", directory=tmp_path)
+    assert found.errors.endswith(
+        f", without the key: to send it, name the service with --url {shared_service.url}\n"
+    )
 
 
 def test_proxy_is_named_when_a_remote_service_is_unreachable() -> None:

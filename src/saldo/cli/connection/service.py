@@ -114,7 +114,8 @@ def connect(
     announced = None if settings.database_url else read_announced_url(settings.data_dir)
     for url in (announced, DEFAULT_URL):
         if url is not None and _is_saldo(url):
-            print_note(f"saldo: using the service at {url}")
+            not_sent = f", without the key: to send it, name the service with --url {url}"
+            print_note(f"saldo: using the service at {url}{'' if key is None else not_sent}")
             # No proxy is used: the service runs on this machine, whatever its address is, and this process contacts no
             # other host.
             os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
