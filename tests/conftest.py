@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import psycopg
 import pytest
 
@@ -27,6 +28,10 @@ from tests.logging_state import restore_logging
 from tests.order import place_of
 
 shorten_authorities()
+
+# Hypothesis fails an example that takes longer than 200 ms, unless this is turned off. On a busy machine any can.
+hypothesis.settings.register_profile("saldo", deadline=None)
+hypothesis.settings.load_profile("saldo")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
