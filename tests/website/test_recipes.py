@@ -45,7 +45,7 @@ class PreparedService(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedService]:
+def prepared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedService]:
     for program in ("curl", "jq", "node"):
         if find_program(program, program) is None:
             skip_or_fail(program, f"{program} is not installed, and the recipes use it")
@@ -82,9 +82,12 @@ def _wait_for_key(url: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_code_of_a_recipe_prints_what_the_page_shows(page: str, prepared: PreparedService) -> None:
+def test_code_of_a_recipe_prints_what_the_page_shows(
+    page: str, prepared_service: PreparedService
+) -> None:
     blocks = read_blocks(page)
-    outputs = run_blocks(page, blocks, prepared.directory, prepared.environment, prepared.url)
+    service = prepared_service
+    outputs = run_blocks(page, blocks, service.directory, service.environment, service.url)
     for block, output in zip(blocks, outputs, strict=True):
         assert normalize(output) == normalize(block.output or ""), block.code
 
