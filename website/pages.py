@@ -22,6 +22,8 @@ MOVED_PAGES: Final = {
     "SECURITY.md": "project/security.md",
     "README.md": "index.md",
     "docs": "index.md",
+    "docs/recipes": "recipes/index.md",
+    "docs/recipes/README.md": "recipes/index.md",
     "docs/decisions": "decisions/index.md",
     "docs/decisions/README.md": "decisions/index.md",
     "docs/benchmarks": "reference/benchmarks.md",

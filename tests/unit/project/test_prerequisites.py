@@ -91,6 +91,7 @@ PROGRAMS = {
     "rabbitmq-server",
     "kubectl",
     "curl",
+    "jq",
     "node",
     "psql",
 }
