@@ -88,9 +88,7 @@ class Proxy(NamedTuple):
         )
 
     def status(self, path: str, *arguments: str) -> int:
-        done = self.request(
-            path, "--output", os.devnull, "--write-out", "%{http_code}", *arguments
-        )
+        done = self.request(path, "--output", os.devnull, "--write-out", "%{http_code}", *arguments)
         return int(done.stdout)
 
 
@@ -145,18 +143,23 @@ def write_configuration(program: str, directory: Path, service: int) -> Proxy:
 def command(program: str, directory: Path) -> list[str]:
     """Return the command that starts a proxy in the foreground."""
     if program == "nginx":
-        return [find(program), "-p", str(directory), "-c", f"{directory}/nginx.conf", "-e", "stderr"]
+        return [
+            find(program),
+            "-p",
+            str(directory),
+            "-c",
+            f"{directory}/nginx.conf",
+            "-e",
+            "stderr",
+        ]
     return [find(program), "run", "--config", f"{directory}/Caddyfile", "--adapter", "caddyfile"]
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
     """Wait until the port accepts connections. Fail if the process ends before, or in time."""
     deadline = time.monotonic() + START_SECONDS_MAX
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
+    with socket.socket() as client:
+        while client.connect_ex(("127.0.0.1", port)) != 0:
             assert process.poll() is None, process.returncode
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -211,11 +214,16 @@ def deposit() -> str:
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_outcomes_arrive_while_lines_are_sent(proxy: Proxy, version: str) -> None:
-    """Send each line only after the outcome of the previous one, which a proxy that buffers would hold back."""
+    """Wait for an outcome while the request is still open; a proxy that buffers would hold it back."""
+    if (proxy.program, version) == ("caddy", "--http1.1"):
+        pytest.skip(
+            "Caddy before 2.8 can't stream in both directions over HTTP/1.1, as the page says"
+        )
     with subprocess.Popen(
         proxy.curl(
-            *(version, "--request", "POST", "--upload-file", ".", "--max-time", "60"),
-            *("--header", "Content-Type: application/x-ndjson", f"{proxy.url}/v1/transactions"),
+            *(version, "--request", "POST", "--upload-file", "-", "--max-time", "60"),
+            *("--header", "Content-Type: application/x-ndjson", "--header", "Expect:"),
+            f"{proxy.url}/v1/transactions",
         ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -224,12 +232,14 @@ def test_outcomes_arrive_while_lines_are_sent(proxy: Proxy, version: str) -> Non
     ) as client:
         assert client.stdin is not None
         assert client.stdout is not None
+        # curl sends a line when it reads the next one.
+        client.stdin.write(f"{deposit()}\n")
         for number in range(1, 4):
             client.stdin.write(f"{deposit()}\n")
             outcome = json.loads(client.stdout.readline())
             assert (outcome["line"], outcome["status"]) == (number, 200)
         client.stdin.close()
-        assert client.stdout.read() == ""
+        assert json.loads(client.stdout.read())["line"] == 4
     assert client.returncode == 0
 
 

@@ -93,4 +93,8 @@ PROGRAMS = {
     "curl",
     "node",
     "psql",
+    "nginx",
+    "caddy",
+    "nft",
+    "systemd-analyze",
 }
