@@ -35,7 +35,7 @@ EXPOSURE_MAX = 13
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 
-def hardening(unit: Path) -> str:
+def find_hardening(unit: Path) -> str:
     """Return the lines of a unit from the comment about hardening on, without its section [Install]."""
     return re.sub(
         r"\n\[Install].*", "", unit.read_text().partition("# Hardening: ")[2], flags=re.DOTALL
@@ -60,7 +60,7 @@ def analyzer() -> str:
 def test_file_is_quoted_on_the_page(path: str) -> None:
     text = (DEPLOY / path).read_text()
     if path.endswith(("relay.service", "migrate.service")):
-        shared = "# Hardening: " + hardening(DEPLOY / "systemd/saldo.service")
+        shared = "# Hardening: " + find_hardening(DEPLOY / "systemd/saldo.service")
         assert shared in text
         text = text.replace(shared, SHORTENED)
     assert f"\n{text}```\n" in PAGE

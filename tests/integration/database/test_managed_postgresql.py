@@ -46,7 +46,7 @@ def sql_blocks() -> list[str]:
     return re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 
 
-def named(block: str, name: str) -> list[str]:
+def rename(block: str, name: str) -> list[str]:
     """Return the statements of a block with names of the test instead of those of the page."""
     for original, changed in (
         ("saldo_owner", f"{name}_owner"),
@@ -129,8 +129,8 @@ def test_administrator_without_superuser_creates_everything(
     service = as_role(machine_postgres, name, "choose-another", name)
     owner = as_role(machine_postgres, f"{name}_owner", "choose-one", name)
     with create_administrator(machine_postgres, name) as administrator:
-        execute(administrator, named(as_administrator, name))
-        execute(owner, named(as_owner, name))
+        execute(administrator, rename(as_administrator, name))
+        execute(owner, rename(as_owner, name))
         with psycopg.connect(machine_postgres) as admin:
             powers = admin.execute(
                 f"SELECT rolname FROM pg_roles WHERE rolname IN (%s, %s) AND ({ATTRIBUTES})".encode(),
@@ -153,7 +153,7 @@ def test_owner_of_the_schema_need_not_own_the_database(
     owner = as_role(machine_postgres, f"{name}_owner", "choose-one", name)
     with create_administrator(machine_postgres, name) as administrator:
         execute(administrator, [f"CREATE DATABASE {name}"])
-        execute(administrator, named(in_existing, name))
+        execute(administrator, rename(in_existing, name))
         run_commands(tmp_path, service, owner)
 
 
