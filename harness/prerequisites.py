@@ -18,6 +18,7 @@ NAMES: Final = frozenset(
     {
         *("postgres", "pgbouncer", "rabbitmq", "rabbitmq-stream", "rabbitmq-server", "prometheus"),
         *("chromium", "kubectl", "curl", "jq", "node", "psql"),
+        *("nginx", "caddy", "nft", "systemd-analyze"),
     }
 )
 """The names that both variables can contain."""

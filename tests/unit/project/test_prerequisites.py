@@ -94,4 +94,8 @@ PROGRAMS = {
     "jq",
     "node",
     "psql",
+    "nginx",
+    "caddy",
+    "nft",
+    "systemd-analyze",
 }
