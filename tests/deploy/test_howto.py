@@ -135,11 +135,11 @@ The first query after the Job finds no condition yet, and the second one no serv
 """
 
 
-def _roll_out(directory: Path, line: int = 0, **environment: str) -> tuple[int, list[str]]:
+def _roll_out(directory: Path, *, own: bool = False, **environment: str) -> tuple[int, list[str]]:
     """Run the script with the test's kubectl; return its exit code and the calls of kubectl.
 
     Args:
-        line: The index of the page's command that runs the script.
+        own: Whether to run the page's second command, with an overlay of the operator's own.
         environment: Variables for the test's kubectl.
     """
     (directory / "kubectl").write_text(KUBECTL_OF_THE_TEST)
@@ -148,7 +148,7 @@ def _roll_out(directory: Path, line: int = 0, **environment: str) -> tuple[int, 
         (directory / program).chmod(0o755)
     calls = directory / "calls"
     commands = [each for each in _lines("kubernetes.md") if "roll-out.sh" in each]
-    script, overlay, *migration = commands[line].split()
+    script, overlay, *migration = commands[int(own)].split()
     # The number of polls is reduced, since the original takes an hour.
     copy = directory / "roll-out.sh"
     copy.write_text(re.sub(r"polls_max=\d+", "polls_max=3", (ROOT / script).read_text()))
@@ -178,7 +178,7 @@ def test_a_rollout_follows_a_migration_that_has_completed(tmp_path: Path) -> Non
 
 
 def test_own_overlay_is_rolled_out_after_its_own_migration(tmp_path: Path) -> None:
-    code, calls = _roll_out(tmp_path, 1, CONDITIONS="Complete")
+    code, calls = _roll_out(tmp_path, own=True, CONDITIONS="Complete")
     assert code == 0
     directories = [call.removeprefix("apply -k ") for call in calls if call.startswith("apply")]
     assert directories == [
@@ -200,7 +200,7 @@ def test_own_overlay_is_rolled_out_after_its_own_migration(tmp_path: Path) -> No
 def test_nothing_is_rolled_out_without_a_migration(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    code, calls = _roll_out(tmp_path, **environment)
+    code, calls = _roll_out(tmp_path, own=False, **environment)
     assert code != 0
     assert not [call for call in calls if "overlays" in call]
     if "FAILS" not in environment:

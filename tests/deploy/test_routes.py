@@ -32,7 +32,7 @@ DIRECTIVES = {
     "proxy-read-timeout": "proxy_read_timeout {}s",
     "proxy-send-timeout": "proxy_send_timeout {}s",
 }
-"""What the controller ingress-nginx makes of each annotation."""
+"""The directives that the controller ingress-nginx generates from the annotations."""
 
 
 def _annotations() -> dict[str, str]:
