@@ -278,7 +278,7 @@ def test_commented_parts_of_the_network_policies_are_valid() -> None:
     used = re.sub(r"^( +)# (?=- |  )", r"\1", path.read_text(), flags=re.MULTILINE)
     for policy in yaml.safe_load_all(used):
         kubernetes_validate.validate(policy, VERSIONS[-1], strict=True)
-    for port in (443, 4318, 5353, 5551, 5671, 6432):
+    for port in (443, 4318, 5353, 5551, 5671, 6432, 8053):
         assert f"port: {port} }}" in used
         assert re.search(rf"\b{port}\b", HOW_TO.read_text())
 
