@@ -17,7 +17,7 @@ import pytest
 NAMES: Final = frozenset(
     {
         *("postgres", "pgbouncer", "rabbitmq", "rabbitmq-stream", "rabbitmq-server", "prometheus"),
-        *("chromium", "kubectl", "curl", "jq", "node", "psql"),
+        *("chromium", "kubectl", "helm", "curl", "jq", "node", "psql"),
         *("nginx", "caddy", "nft", "systemd-analyze"),
     }
 )

@@ -23,6 +23,10 @@ KUBECTL = (
     "create secret ",
     "get secret ",
     "label namespace ",
+    "patch configmap ",
+    "rollout restart ",
+    "rollout undo ",
+    "drain ",
     "wait ",
 )
 
@@ -131,20 +135,25 @@ The first query after the Job finds no condition yet, and the second one no serv
 """
 
 
-def _roll_out(directory: Path, **environment: str) -> tuple[int, list[str]]:
-    """Run the script with the test's kubectl; return its exit code and the calls of kubectl."""
+def _roll_out(directory: Path, *, own: bool = False, **environment: str) -> tuple[int, list[str]]:
+    """Run the script with the test's kubectl; return its exit code and the calls of kubectl.
+
+    Args:
+        own: Whether to run the page's second command, with an overlay of the operator's own.
+        environment: Variables for the test's kubectl.
+    """
     (directory / "kubectl").write_text(KUBECTL_OF_THE_TEST)
     (directory / "sleep").write_text("#!/bin/sh\n")
     for program in ("kubectl", "sleep"):
         (directory / program).chmod(0o755)
     calls = directory / "calls"
-    (line,) = (line for line in _lines("kubernetes.md") if "roll-out.sh" in line)
-    script, overlay = line.split()
+    commands = [each for each in _lines("kubernetes.md") if "roll-out.sh" in each]
+    script, overlay, *migration = commands[int(own)].split()
     # The number of polls is reduced, since the original takes an hour.
     copy = directory / "roll-out.sh"
     copy.write_text(re.sub(r"polls_max=\d+", "polls_max=3", (ROOT / script).read_text()))
     done = subprocess.run(
-        ["sh", str(copy), overlay, "deploy/kubernetes/migrate"],
+        ["sh", str(copy), overlay, *(migration or ["deploy/kubernetes/migrate"])],
         cwd=ROOT,
         env=os.environ
         | {"PATH": f"{directory}:{os.environ['PATH']}", "CALLS": str(calls), "FAILS": "nothing"}
@@ -168,6 +177,17 @@ def test_a_rollout_follows_a_migration_that_has_completed(tmp_path: Path) -> Non
     assert calls[1] == "apply -k deploy/kubernetes/migrate"
 
 
+def test_own_overlay_is_rolled_out_after_its_own_migration(tmp_path: Path) -> None:
+    code, calls = _roll_out(tmp_path, own=True, CONDITIONS="Complete")
+    assert code == 0
+    directories = [call.removeprefix("apply -k ") for call in calls if call.startswith("apply")]
+    assert directories == [
+        f"deploy/kubernetes/overlays/example/{n}" for n in ("migrate", "service")
+    ]
+    for directory in directories:
+        assert directory.removeprefix("deploy/kubernetes/") in APPLIED
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -180,7 +200,7 @@ def test_a_rollout_follows_a_migration_that_has_completed(tmp_path: Path) -> Non
 def test_nothing_is_rolled_out_without_a_migration(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    code, calls = _roll_out(tmp_path, **environment)
+    code, calls = _roll_out(tmp_path, own=False, **environment)
     assert code != 0
     assert not [call for call in calls if "overlays" in call]
     if "FAILS" not in environment:
@@ -221,6 +241,30 @@ def test_kubectl_commands_name_existing_resources() -> None:
     text = "\n".join(lines)
     for kind, name in re.findall(r"\b(job|deployment|cluster)[/ ](saldo[\w-]*)", text):
         assert (kind, name) in names
+
+
+def test_helm_renders_the_values_of_the_page(tmp_path: Path) -> None:
+    """Run the printed command as `helm template`, because no cluster is available."""
+    helm = find_program("helm", "helm")
+    if helm is None:
+        skip_or_fail("helm", "no helm in PATH")
+    text = (ROOT / "docs/howto/kubernetes.md").read_text()
+    (values,) = (b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "repository:" in b)
+    (tmp_path / "values.yaml").write_text(values)
+    (line,) = (line for line in _lines("kubernetes.md") if line.startswith("helm "))
+    printed = line.replace("deploy/helm/saldo", str(ROOT / "deploy/helm/saldo")).split()
+    assert printed[:3] == ["helm", "upgrade", "--install"]
+    seconds = int(printed.pop(printed.index("--timeout") + 1).removesuffix("m")) * 60
+    arguments = [each for each in printed[3:] if each not in {"--wait", "--timeout"}]
+    done = subprocess.run(
+        [helm, "template", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    job = only(manifests, "Job", "saldo-migrate")
+    assert container(job)["image"].startswith("registry.example/saldo@sha256:")
+    assert only(manifests, "HTTPRoute", "saldo")["spec"]["hostnames"] == ["ledger.example"]
+    assert job["spec"]["activeDeadlineSeconds"] < seconds
 
 
 def test_the_rules_are_rendered_as_printed() -> None:

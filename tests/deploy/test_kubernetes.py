@@ -24,9 +24,11 @@ from tests.deploy.manifests import (
     environment,
     kustomizations,
     only,
+    parse_quantity,
     pod,
     read,
     resources,
+    settings_of,
 )
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -36,6 +38,8 @@ CUSTOM = {
     "ServiceMonitor": "monitoring.coreos.com/v1",
     "PrometheusRule": "monitoring.coreos.com/v1",
     "Cluster": "postgresql.cnpg.io/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+    "BackendTrafficPolicy": "gateway.envoyproxy.io/v1alpha1",
 }
 WORKLOADS = {"Deployment", "Job"}
 STOP_SECONDS_BESIDE = 5
@@ -50,12 +54,18 @@ HOW_TO = ROOT / "docs/howto/kubernetes.md"
 @pytest.mark.parametrize("kustomization", kustomizations(), ids=lambda path: path.parent.name)
 def test_kustomizations_name_existing_files(kustomization: Any) -> None:
     content = yaml.safe_load(kustomization.read_text())
-    assert set(content) <= {"apiVersion", "kind", "namespace", "resources", "images", "patches"}
+    assert set(content) <= {
+        *("apiVersion", "kind", "namespace", "namePrefix", "resources", "components"),
+        *("images", "configMapGenerator", "patches"),
+    }
     manifests = [manifest for path in resources(kustomization) for manifest in read(path)]
     keys = [(m["kind"], m["metadata"]["name"]) for m in manifests]
     assert len(keys) == len(set(keys))
     for patch in content.get("patches", ()):
-        assert (patch["target"]["kind"], patch["target"]["name"]) in keys
+        if content["kind"] != "Component":
+            assert (patch["target"]["kind"], patch["target"]["name"]) in keys
+    for generator in content.get("configMapGenerator", ()):
+        assert all((kustomization.parent / name).is_file() for name in generator["envs"])
 
 
 def test_every_manifest_belongs_to_a_kustomization() -> None:
@@ -104,6 +114,8 @@ def test_pods_are_restricted_and_take_secrets_by_reference(directory: str) -> No
             assert setting in Settings.model_fields
             if setting.endswith("_url"):
                 assert set(variable["valueFrom"]) == {"secretKeyRef"}
+        for name in settings_of(workload, manifests):
+            assert name.removeprefix("SALDO_").lower() in Settings.model_fields
 
 
 def test_the_service_finds_its_pods_and_probes_its_routes() -> None:
@@ -152,6 +164,9 @@ def test_termination_grace_period_covers_drain_and_stop() -> None:
     probe = container(deployment)["readinessProbe"]
     unready = probe["failureThreshold"] * probe["periodSeconds"] + probe["timeoutSeconds"]
     assert settings.shutdown_delay_seconds > unready
+    # In a failover of the database, the service holds requests. It stays in the Service for as long as it does so.
+    tolerance = (probe["failureThreshold"] - 1) * probe["periodSeconds"]
+    assert tolerance >= settings.request_deadline_seconds
     relay = only(manifests, "Deployment", "saldo-relay")
     shutdown_timeout_seconds = float(environment(relay)["SALDO_SHUTDOWN_TIMEOUT_SECONDS"])
     assert (
@@ -263,7 +278,7 @@ def test_commented_parts_of_the_network_policies_are_valid() -> None:
     used = re.sub(r"^( +)# (?=- |  )", r"\1", path.read_text(), flags=re.MULTILINE)
     for policy in yaml.safe_load_all(used):
         kubernetes_validate.validate(policy, VERSIONS[-1], strict=True)
-    for port in (443, 4318, 5353, 5551, 5671, 6432):
+    for port in (443, 4318, 5353, 5551, 5671, 6432, 8053):
         assert f"port: {port} }}" in used
         assert re.search(rf"\b{port}\b", HOW_TO.read_text())
 
@@ -331,9 +346,49 @@ def test_cloudnative_pg_cluster_has_the_roles_and_synchronous_commits() -> None:
         "method": "any",
         "number": 1,
         "dataDurability": "required",
+        "failoverQuorum": True,
     }
-    assert all(isinstance(value, str) for value in spec["postgresql"]["parameters"].values())
+    parameters = spec["postgresql"]["parameters"]
+    assert all(isinstance(value, str) for value in parameters.values())
     assert spec["storage"]["size"]
+    # The WAL of a lost standby and the current WAL together fit in the volume.
+    wal = parse_quantity(parameters["max_wal_size"]) + parse_quantity(
+        parameters["max_slot_wal_keep_size"]
+    )
+    assert wal < parse_quantity(spec["walStorage"]["size"])
+    memory = parse_quantity(spec["resources"]["limits"]["memory"])
+    assert parse_quantity(parameters["shared_buffers"]) * 4 == memory
+    assert re.search(r":\d+\.\d+", spec["imageName"]), "the image has no version"
+    assert "CloudNativePG 1.28 or newer" in HOW_TO.read_text()
+
+
+def test_cloudnative_pg_role_states_the_defaults_of_the_webhook() -> None:
+    (cluster,) = (m for m in build("overlays/cloudnative-pg") if m["kind"] == "Cluster")
+    (role,) = cluster["spec"]["managed"]["roles"]
+    assert (role["inherit"], role["connectionLimit"]) == (True, -1)
+
+
+def test_only_named_peers_reach_the_database() -> None:
+    manifests = build("overlays/cloudnative-pg")
+    policy = only(manifests, "NetworkPolicy", "saldo-db")["spec"]
+    (cluster,) = (m for m in manifests if m["kind"] == "Cluster")
+    label = {"cnpg.io/cluster": cluster["metadata"]["name"]}
+    assert policy["podSelector"]["matchLabels"] == label
+    assert policy["policyTypes"] == ["Ingress"]
+    peers = {
+        tuple(port["port"] for port in rule["ports"]): rule["from"] for rule in policy["ingress"]
+    }
+    (saldo,) = peers[(5432,)]
+    workloads = [*build("base"), *build("migrate")]
+    for workload in (m for m in workloads if m["kind"] in WORKLOADS):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert saldo["podSelector"]["matchLabels"].items() <= labels.items()
+    # Replication, and the operator, which also queries the status.
+    instances, operator = peers[(5432, 8000)]
+    assert instances["podSelector"]["matchLabels"] == label
+    assert "cnpg-system" in operator["namespaceSelector"]["matchLabels"].values()
+    (prometheus,) = peers[(9187,)]
+    assert prometheus["namespaceSelector"]["matchLabels"] == {"saldo-monitoring": "true"}
 
 
 def _user_of_the_image() -> int:

@@ -89,7 +89,8 @@ def serve_until_stopped(
         signal.signal(number, _ignore_signal)
     certificates = Certificates.from_settings(settings)
     scheme = "http" if certificates is None else "https"
-    _log.info("listening on %s://%s:%d", scheme, settings.host, listening.getsockname()[1])
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    _log.info("listening on %s://%s:%d", scheme, host, listening.getsockname()[1])
     config = _create_config(
         settings, SaldoApplication(settings, database_url, wakeup_path, certificates)
     )
