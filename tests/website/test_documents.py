@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -81,9 +82,10 @@ class Operator:
     def run(self, commands: str) -> str:
         return run(commands, self._directory, self._url, SALDO_KEY=ADMIN_KEY)
 
-    def post(self, path: str, **body: object) -> None:
+    def post(self, path: str, **body: object) -> Any:
         answer = httpx.post(f"{self._url}/v1/{path}", json=body, headers=self._headers)
         assert answer.is_success, answer.text
+        return answer.json()
 
     def deposit(self, user_id: int, amount: str, uuid: str, **fields: str) -> None:
         self.post(
@@ -108,13 +110,13 @@ def test_playbooks_correct_postings(tmp_path: Path) -> None:
     own, foreign = str(uuid4()), str(uuid4())
     with run_service_process(tmp_path, **SETTINGS) as running:
         operator = Operator(tmp_path, running)
-        operator.post("key", name="leaked", scopes=["write"])
+        leaked = operator.post("key", name="leaked", scopes=["write"])["id"]
         operator.post("user", name="customer-1")
         operator.post("user", name="customer-2")
         operator.deposit(1, "50", own, timestamp="2026-03-01T09:00:00Z")
         (tmp_path / "sent.uuids").write_text(f"{own}\n")
 
-        operator.run(revoke)
+        operator.run(revoke.replace("revoke 2", f"revoke {leaked}"))
         assert re.search(r"leaked.*revoked", operator.run("saldo keys list"))
         operator.deposit(1, "9", foreign)
         assert f"\n{foreign},DEPOSIT,9.00,1," in operator.run(find_foreign)
