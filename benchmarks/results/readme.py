@@ -6,14 +6,20 @@ import re
 from pathlib import Path
 
 from benchmarks.machine import ROOT
-from benchmarks.results import report
+from benchmarks.results import report, summary
 
 DIRECTORY = ROOT / "docs" / "benchmarks"
 """The directory with the project's published figures."""
 
 MARKS = re.compile(
-    r"(<!-- benchmarks:(?P<scale>\w+)(?P<targets> targets)? -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(?P<begin><!-- (?P<kind>benchmarks|speed):(?P<scale>\w+)(?: (?P<option>\w+))? -->\n).*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
+"""The marks around a table.
+
+`benchmarks` is the whole table, or with the option `targets` its rows that have a target. `speed` is the summary in the
+language that the option names, by default English.
+"""
 
 
 def render(directory: Path) -> None:
@@ -36,7 +42,10 @@ def replace_tables(text: str, directory: Path) -> str:
         rows = report.read(directory / f"{match['scale']}.csv")
         if not rows:
             return match[0]
-        table = report.table(rows, only_targets=bool(match["targets"]))
-        return f"{match[1]}\n{table}\n{match[4]}"
+        if match["kind"] == "speed":
+            table = summary.table(rows, match["option"] or "en")
+        else:
+            table = report.table(rows, only_targets=match["option"] == "targets")
+        return f"{match['begin']}\n{table}\n{match['end']}"
 
     return MARKS.sub(fill, text)

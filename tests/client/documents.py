@@ -16,7 +16,7 @@ def blocks(document: str, url: str) -> list[str]:
     found = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return [
         re.sub(
-            r'create_user\("(\w+)"\)',
+            r'create_user\("([\w-]+)"\)',
             lambda match: f'create_user("{match[1]} {uuid4()}")',
             code.replace("http://localhost:8000", url),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 import yaml
 
 from harness.prerequisites import find_program, skip_or_fail
+from saldo.settings.model import Settings
+from tests.deploy.image import stages
 from tests.deploy.manifests import APPLIED, KUBERNETES, ROOT, Manifest, build, container, only, pod
 
 DEPLOYMENTS = ("saldo", "saldo-relay")
@@ -83,6 +86,22 @@ def test_passwords_for_compose_are_made_as_printed(tmp_path: Path) -> None:
     assert set(passwords) == asked
     # When Saldo runs in that directory it reads the file, too, and rejects unknown names of settings.
     assert not [name for name in passwords if name.startswith("SALDO_")]
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ru.md"])
+def test_container_of_the_quick_start_answers_on_this_machine_only(readme: str) -> None:
+    build, start = re.findall(r"^podman .*$", (ROOT / readme).read_text(), re.MULTILINE)
+    assert build == "podman build --tag saldo ."
+    arguments = shlex.split(start)
+    assert arguments[-1] == "saldo"
+    ports = arguments[arguments.index("--publish") + 1].split(":")
+    assert ports == ["127.0.0.1", "8000", "8000"]
+    # Without a key and without this setting, a service that listens on all addresses does not start.
+    assert arguments[arguments.index("--env") + 1] == "SALDO_INSECURE=true"
+    assert "insecure" in Settings.model_fields
+    *_, last = stages().values()
+    assert last.name == "embedded"
+    assert stages()["base"].values("EXPOSE") == ["8000"]
 
 
 def test_secrets_are_made_as_the_manifests_name_them(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from release.artifacts import ROOT, ReleaseError
 from saldo.version import VERSION
 
 HOWTO = "docs/howto/release.md"
+PIPX_DIRECTORIES = ("PIPX_HOME", "PIPX_BIN_DIR", "PIPX_MAN_DIR", "PIPX_SHARED_LIBS")
 
 
 def package(name: str, **archive_info: Any) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def test_key_that_cannot_sign_is_one_line(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3 * SECONDS_MAX)
+@pytest.mark.timeout(4 * SECONDS_MAX)
 def test_the_howto_builds_verifies_and_installs_a_release(tmp_path: Path) -> None:
     build, verify, install = shell_blocks()
     key = tmp_path / "id_ed25519"
@@ -137,3 +138,14 @@ def test_the_howto_builds_verifies_and_installs_a_release(tmp_path: Path) -> Non
     done = run(install.replace("python3 ", f"{sys.executable} ", 1), dist)
     assert done.returncode == 0, done.stdout
     assert VERSION in done.stdout.splitlines()[-1]
+
+    # The README installs the wheel with pipx.
+    (readme,) = re.findall(
+        r"```sh\nmake release\n(pipx install .*?)\nsaldo serve\n```",
+        (ROOT / "README.md").read_text(),
+    )
+    variables = " ".join(f"{name}={tmp_path / name}" for name in PIPX_DIRECTORIES)
+    done = run(f"export {variables}; {Path(sys.executable).parent}/{readme}", tmp_path)
+    assert done.returncode == 0, done.stdout
+    done = run(f"{tmp_path / 'PIPX_BIN_DIR'}/saldo serve --help", tmp_path)
+    assert done.returncode == 0, done.stdout

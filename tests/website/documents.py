@@ -14,7 +14,7 @@ from harness.program.environment import copy_environment
 DOCS = Path(__file__).parents[2] / "docs"
 SECONDS_MAX = 240
 
-_BLOCK = re.compile(r"```(sh|text)\n(.*?)```\n", re.DOTALL)
+_BLOCK = re.compile(r"^( *)```(sh|text)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _VARYING = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z"), "TIME"),
@@ -32,9 +32,10 @@ class Block(NamedTuple):
 
 
 def blocks(name: str) -> list[Block]:
-    """Return the blocks of a page of the documentation, in order."""
+    """Return the blocks of a page of the documentation, in order, without the indentation of a list."""
     found: list[Block] = []
-    for language, text in _BLOCK.findall((DOCS / name).read_text(encoding="utf-8")):
+    for indent, language, indented in _BLOCK.findall((DOCS / name).read_text(encoding="utf-8")):
+        text = indented.removeprefix(indent).replace(f"\n{indent}", "\n")
         if language == "sh":
             found.append(Block(text, None))
         else:
@@ -43,12 +44,13 @@ def blocks(name: str) -> list[Block]:
     return found
 
 
-def run(commands: str, directory: Path, url: str) -> str:
+def run(commands: str, directory: Path, url: str, **settings: str) -> str:
     """Return the output on stdout of commands, run by a shell that stops at the first error.
 
     Args:
         directory: the working directory.
         url: URL of the service, for commands that find one by themselves.
+        settings: further variables of the environment.
     """
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands.replace("http://localhost:8000", url)],
@@ -59,7 +61,8 @@ def run(commands: str, directory: Path, url: str) -> str:
             "SALDO_URL": url,
             "TZ": "UTC",
             "COLUMNS": "100",
-        },
+        }
+        | settings,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

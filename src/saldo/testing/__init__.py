@@ -2,7 +2,7 @@
 
     fake = FakeSaldo()
     with fake.client() as client:
-        user = client.create_user("Artem")
+        user = client.create_user("customer-4711")
         client.deposit(user.id, 100)
 
 The fake applies the executable specification of the service's rules (`saldo.ledger.specification`), and parses requests

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from harness.prerequisites import find_program, skip_or_fail
 from harness.program.service import ServiceProcess, run_service_process
 
@@ -45,18 +47,53 @@ def _blocks(document: str) -> list[tuple[str, str]]:
     return [(command, answer) for command, answer in found if "curl" in command]
 
 
-def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
+def test_how_to_commands_for_the_api_work(tmp_path: Path) -> None:
     path = _path(tmp_path)
-    for readme in ("README.md", "README.ru.md"):
-        commands = _blocks(readme)
-        assert len(commands) >= 6
-        directory = tmp_path / readme
-        directory.mkdir()
-        with run_service_process(directory) as running:
-            for command, _ in commands:
-                output = _run(command, running, path)
-                assert '"status":' not in output, output
-                assert output.startswith("{"), output
+    commands = _blocks("docs/howto/http-api.md")
+    assert len(commands) >= 10
+    with run_service_process(tmp_path) as running:
+        for command, _ in commands:
+            output = _run(command, running, path)
+            assert '"status":' not in output, output
+            assert output.startswith("{"), output
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ru.md"])
+def test_quick_start_prints_what_the_readme_shows(tmp_path: Path, readme: str) -> None:
+    path = _path(tmp_path)
+    blocks = re.findall(
+        r"```sh\n([^`]*curl [^`]*)```\n\n```(?:json|text)\n(.*?)```",
+        (ROOT / readme).read_text(),
+        re.DOTALL,
+    )
+    assert len(blocks) == 4
+    with run_service_process(tmp_path) as running:
+        for commands, shown in blocks:
+            printed = "".join(
+                _run(command, running, path).replace("\r\n", "\n").rstrip("\n") + "\n"
+                for command in commands.splitlines()
+            )
+            _assert_shown(printed, shown)
+
+
+def _assert_shown(printed: str, shown: str) -> None:
+    """Compare an output with the one in a document, where `…` stands for lines that are left out."""
+    pattern = ".*".join(re.escape(part) for part in _plain(shown).split("…\n"))
+    assert re.fullmatch(pattern, _plain(printed), re.DOTALL), printed
+
+
+def _plain(output: str) -> str:
+    """Replace the times at which the service recorded something."""
+    return re.sub(r'("(?:created|recorded)_at":)"[^"]*"', r'\1"TIME"', output)
+
+
+def test_quick_starts_in_both_languages_have_the_same_code() -> None:
+    english, russian = (
+        re.findall(r"```(?:sh|json|text|python)\n.*?```", (ROOT / name).read_text(), re.DOTALL)
+        for name in ("README.md", "README.ru.md")
+    )
+    assert english == russian
+    assert len(english) == 3 + 8 + 1
 
 
 def test_how_to_commands_for_bulk_requests_work(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -26,7 +27,7 @@ from benchmarks import machine
 from benchmarks.load import ndjson, wrk
 from benchmarks.load.ndjson import Answer, StreamError
 from benchmarks.load.workload import Body, Workload, body_of, generate
-from benchmarks.results import capacity, plots, report
+from benchmarks.results import capacity, plots, report, summary
 from benchmarks.results.readme import replace_tables
 from benchmarks.results.report import Row, Series, Target
 from benchmarks.scenarios import distributed, events
@@ -235,8 +236,39 @@ def test_partial_run_keeps_the_rows_of_other_subjects() -> None:
 @pytest.mark.parametrize("name", ["README.md", "README.ru.md", "docs/benchmarks/README.md"])
 def test_tables_in_the_documentation_are_those_of_the_files(name: str) -> None:
     text = (machine.ROOT / name).read_text("utf-8")
-    assert "<!-- benchmarks:" in text
+    kind = "benchmarks" if name.startswith("docs/") else "speed"
+    assert f"<!-- {kind}:" in text
     assert replace_tables(text, machine.ROOT / "docs" / "benchmarks") == text
+
+
+def test_summary_has_six_rows_and_all_of_them_are_measured() -> None:
+    rows = report.read(machine.ROOT / "docs" / "benchmarks" / "full.csv")
+    for language in ("en", "ru"):
+        table = summary.table(rows, language)
+        assert len(re.findall(r"^\| ", table, re.MULTILINE)) == 1 + 6
+        assert summary.NOT_MEASURED not in table
+        assert {row["commit"] for row in rows if row["commit"] in table}
+
+
+def test_summary_shows_figures_of_the_language_and_a_dash_for_missing_ones() -> None:
+    row = report.record(
+        "single",
+        Row("single POST, 64 connections", Series([19_603.0]), "/s"),
+        {"date": "2026-01-01T00:00:00Z", "commit": "c0ffee", "machine": "a machine"},
+    )
+    english, russian = (summary.table([row], language) for language in ("en", "ru"))
+    assert "| 19,603 /s; – |" in english
+    assert "| 19\N{NO-BREAK SPACE}603 /с; – |" in russian
+    assert english.endswith("\n\n2026-01-01, commit c0ffee: a machine.\n")
+
+
+def test_mark_of_the_summary_is_filled_in_its_language(tmp_path: Path) -> None:
+    report.write(tmp_path / "full", report.read(machine.ROOT / "docs/benchmarks/full.csv"))
+    text = "a <!-- speed:full ru -->\nold\n<!-- end --> b"
+    filled = replace_tables(text, tmp_path)
+    assert filled.startswith("a <!-- speed:full ru -->\n\n| сервис")
+    assert filled.endswith("\n\n<!-- end --> b")
+    assert replace_tables(filled, tmp_path) == filled
 
 
 def test_an_empty_workload_is_empty() -> None:

@@ -19,7 +19,7 @@ PAGE_ITEMS = 1000
 app = typer.Typer(help="Create users and show them with their balances.", no_args_is_help=True)
 
 
-@app.command(epilog="Example: saldo user create Artem")
+@app.command(epilog="Example: saldo user create customer-4711")
 def create(
     name: Annotated[str, typer.Argument(help="Unique name of 1 to 200 characters.")],
     url: Url = None,

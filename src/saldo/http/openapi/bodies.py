@@ -152,7 +152,7 @@ class PostUserOperation(DocumentedOperation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = describe_json_body(USER, {"name": "Artem"})
+        self.request_body = describe_json_body(USER, {"name": "customer-4711"})
 
 
 @dataclass

@@ -66,7 +66,7 @@ OfUser: TypeAlias = Annotated[
 Name: TypeAlias = Annotated[
     str | None,
     _describe_query(
-        "Returns only the user with this name.", None, "Artem", maxLength=200, pattern=NAME
+        "Returns only the user with this name.", None, "customer-4711", maxLength=200, pattern=NAME
     ),
 ]
 Limit: TypeAlias = Annotated[
