@@ -81,7 +81,7 @@ def build_app(names: Iterable[str], *, loaded: Iterable[str] | None = None) -> t
             _load_command(app, name)
         else:
             command = COMMANDS[name]
-            app.command(name, help=command.summary, rich_help_panel=command.panel)(_unloaded)
+            app.command(name, help=command.summary, rich_help_panel=command.panel)(_fail_unloaded)
     return app
 
 
@@ -100,7 +100,7 @@ def _load_command(app: typer.Typer, name: str) -> None:
     register(getattr(module, command.name))
 
 
-def _unloaded() -> NoReturn:
+def _fail_unloaded() -> NoReturn:
     """Fail, because `select_command` must have selected the command."""
     raise AssertionError("the command was not loaded")
 

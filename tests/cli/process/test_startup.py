@@ -1,4 +1,4 @@
-"""What the program loads for `saldo --help`: the answer must come at once, so it may load no command and no library."""
+"""The modules that `saldo --help` loads: the answer must come at once, so it may load no command and no library."""
 
 from __future__ import annotations
 
