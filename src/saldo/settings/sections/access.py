@@ -144,7 +144,7 @@ class BrowserAndProxySettings(SettingsSection):
     @classmethod
     def _check_path_prefix(cls, prefix: str | None) -> str | None:
         if prefix is not None and not is_path_prefix(prefix):
-            raise ValueError("expected a path such as /ledger, without a slash at its end")
+            raise ValueError("expected a path such as /ledger, without a final slash")
         return prefix
 
     @field_validator("cors_origins")
