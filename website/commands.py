@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import Final
 
-from saldo.cli.program import COMMANDS, build_app
+from saldo.cli.command_table import COMMANDS
+from saldo.cli.program import build_app
 
 program = build_app(COMMANDS)
 """The application that typer's documentation generator reads."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
-from saldo.settings.environment import COMMAND_NAMES
 from saldo.settings.model import SECTIONS, Settings
+from saldo.settings.sections.commands import CommandSettings
 
 _BEGINNING: Final = """# Settings
 
@@ -14,17 +14,19 @@ Every setting is an environment variable. A file `.env` in the working directory
 environment takes precedence over it. If a value is invalid, the service does not start, and the error message names
 the setting.
 
-Names that begin with `SALDO_` are reserved. The service does not start if the environment or `.env` contains such a
-name that is not on this page, because a misspelt `SALDO_DATABASE_URL` must not lead to another ledger. The error
-message suggests the most similar setting. Saldo ignores `SALDO_TEST_…` and `SALDO_FUZZ_…` (the test suite), and the
-variables that Kubernetes adds for a Service whose name begins with `saldo`, such as `SALDO_SERVICE_HOST` and
-`SALDO_PORT=tcp://10.0.0.1:8000`. Give your own variables another prefix.
+Names that begin with `SALDO_` are reserved. The service and the commands do not start if the environment or `.env`
+contains such a name that is not on this page, because a misspelt `SALDO_DATABASE_URL` must not lead to another ledger.
+The error message suggests the most similar setting. Saldo ignores `SALDO_TEST_…` and `SALDO_FUZZ_…` (the test suite),
+and the variables that Kubernetes adds for a Service whose name begins with `saldo`, such as `SALDO_SERVICE_HOST`
+and `SALDO_PORT=tcp://10.0.0.1:8000`. Give your own variables another prefix.
 """
 _COMMANDS: Final = """## Command line
 
-Commands that send requests to a service read these settings from the environment only, not from `.env`. They read
-`SALDO_TIMEZONE` from both. If it is unset, a time without an offset is in the time zone of the machine that runs the
-command, never in that of the service.
+Commands that send requests to a service read these settings, and `SALDO_TIMEZONE`, from the environment and from
+`.env`. Options of the command take precedence over both. If `SALDO_TIMEZONE` is unset, a time without an offset is in
+the time zone of the machine that runs the command, never in that of the service. A command without `SALDO_URL` and
+`--url` also reads `SALDO_DATA_DIR` and `SALDO_DATABASE_URL`
+([which service a command uses](../howto/command-line.md#choose-the-service)).
 
 | setting | default | description |
 |---|---|---|"""
@@ -46,8 +48,12 @@ def page() -> str:
             "",
         ]
     lines += [_COMMANDS]
-    lines += [f"| `{name}` |  | {described} |" for name, described in COMMAND_NAMES.items()]
+    lines += map(_command_row, CommandSettings.model_fields)
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _command_row(name: str) -> str:
+    return f"| `SALDO_{name.upper()}` |  | {CommandSettings.model_fields[name].description} |"
 
 
 def sample() -> str:

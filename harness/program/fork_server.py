@@ -30,7 +30,7 @@ REQUEST_BYTES_MAX = 1 << 20
 
 def load() -> None:
     """Load what `saldo serve` and the other commands load."""
-    from saldo.cli.program import COMMANDS
+    from saldo.cli.command_table import COMMANDS
 
     import_module("saldo.bootstrap.service")
     for command in COMMANDS.values():

@@ -81,6 +81,6 @@ def test_command_names_the_missing_packages(
 ) -> None:
     program, *arguments = command
     done = run_outside(str(venv / program), *arguments, directory=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert len(done.stdout.splitlines()) == 1, done.stdout
     assert "pip install 'saldo-ledger[server]'" in done.stdout

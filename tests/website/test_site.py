@@ -17,9 +17,9 @@ from playwright.sync_api import sync_playwright
 
 from harness import chromium
 from harness.prerequisites import skip_or_fail
-from saldo.cli.program import COMMANDS
-from saldo.settings.environment import COMMAND_NAMES
+from saldo.cli.command_table import COMMANDS
 from saldo.settings.model import Settings
+from saldo.settings.sections.commands import CommandSettings
 from website.__main__ import CONFIGURATION, build
 from website.generated import PAGES
 from website.pages import ROOT, PagesError, assemble, rewrite_links
@@ -44,10 +44,8 @@ def test_every_command_and_setting_is_documented() -> None:
     assert set(re.findall(r"^## `saldo (\w+)`$", commands, re.MULTILINE)) == set(COMMANDS)
     settings = (DOCS / "reference/settings.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `SALDO_(\w+)`", settings, re.MULTILINE)
-    commands_only = {name.removeprefix("SALDO_") for name in COMMAND_NAMES}
-    assert sorted(listed) == sorted(
-        {name.upper() for name in Settings.model_fields} | commands_only
-    )
+    names = [*Settings.model_fields, *CommandSettings.model_fields]
+    assert sorted(listed) == sorted(name.upper() for name in names)
 
 
 def test_every_page_is_in_the_navigation(build_directory: Path) -> None:

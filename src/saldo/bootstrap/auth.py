@@ -133,10 +133,11 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
     if list_configured_keys(settings) or create_identity_provider(settings) is not None:
         return
     if not asyncio.run(_has_any_key(settings, database_url)):
+        local = "--local " if settings.database_url is None else ""
         raise ConfigurationError(
             f"there is no API key yet, so anyone who can connect to {address} could move money. Create a key with "
-            "`saldo keys create --scope admin NAME`, set SALDO_ADMIN_KEY or SALDO_JWT_ISSUER, listen on 127.0.0.1, "
-            "or use --insecure if something else restricts the access"
+            f"`saldo keys create {local}--scope admin NAME`, set SALDO_ADMIN_KEY or SALDO_JWT_ISSUER, listen on "
+            "127.0.0.1, or use --insecure if something else restricts the access"
         )
 
 

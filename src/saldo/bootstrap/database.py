@@ -11,7 +11,7 @@ from saldo.store.citus.coordinator import find_coordinator_url
 from saldo.store.connections.connection import check_connection, read_only_pools
 from saldo.store.connections.parameters import check_connection_string
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import ConfigurationError
+from saldo.store.errors import ConfigurationError, DatabaseNotRunningError
 from saldo.store.schema.migrate import examine_schema, migrate_schema, prepare_schema
 from saldo.store.schema.roles import warn_about_rights, warn_about_unverified_tls
 
@@ -47,16 +47,19 @@ class Database:
         *,
         beside_service: bool = False,
         purpose: Purpose = Purpose.SERVE,
+        may_start: bool = True,
     ) -> None:
         """
         Args:
             beside_service: if a running service has started the embedded server, use that server.
             purpose: the purpose, which decides what is prepared.
+            may_start: whether the embedded server is started if it is not running.
         """
         self._purpose = purpose
         self._read_only_pools = ExitStack()
         self._settings = settings
         self._beside_service = beside_service
+        self._may_start = may_start
         self._embedded: EmbeddedServer | None = None
         self._attached: EmbeddedServer | None = None
 
@@ -80,6 +83,12 @@ class Database:
             if self._beside_service and server.attach_to_running_server():
                 self._attached = server
                 return self._prepare_for_purpose(server.service_role_url)
+            if not self._may_start:
+                raise DatabaseNotRunningError(
+                    f"SALDO_DATABASE_URL is not set, and no service is running on {self._settings.data_dir} "
+                    "(SALDO_DATA_DIR): set SALDO_DATABASE_URL, start `saldo serve`, or use --local to start the "
+                    "embedded database in that directory"
+                )
             if self._purpose is Purpose.READ and not server.is_cluster_created():
                 raise ConfigurationError(
                     f"there is no ledger in {self._settings.data_dir} (SALDO_DATA_DIR)"

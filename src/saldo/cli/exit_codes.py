@@ -1,19 +1,9 @@
-"""Exit codes, and the mapping of errors to them. Scripts depend on these codes."""
+"""Exit codes of commands. Scripts depend on these codes."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import Final
-
-from saldo.client.errors import (
-    ForbiddenError,
-    InvalidError,
-    OutcomeUnknownError,
-    SaldoError,
-    UnauthenticatedError,
-    UnavailableError,
-)
-from saldo.store.errors import StoreError, is_unreachable
 
 
 class ExitCode(IntEnum):
@@ -25,18 +15,22 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 3
     ACCESS_DENIED = 4
     UNKNOWN = 5
+    INTERNAL_ERROR = 70
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.DONE: "done",
     ExitCode.REFUSED: "refused, not found, or a fault was found (an import: also rejected or unreadable rows)",
-    ExitCode.USAGE: "invalid options, arguments or files (nothing was done)",
+    ExitCode.USAGE: "invalid options, arguments, settings or files, or an unsuitable database (nothing was done)",
     ExitCode.UNAVAILABLE: "service or database unavailable, or no outcome in time (nothing was done)",
     ExitCode.ACCESS_DENIED: "the key is missing or invalid, or lacks the necessary scope",
     ExitCode.UNKNOWN: "outcome unknown (repeat a deposit or withdrawal with --uuid and the printed uuid, or repeat "
     "the same import)",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM (completed work remains)",
+    ExitCode.INTERNAL_ERROR: "internal error, which is a bug (the traceback is printed)",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C (completed work remains)",
+    ExitCode.TERMINATED: "terminated by SIGTERM (completed work remains)",
 }
 
 
@@ -46,31 +40,3 @@ class CommandError(Exception):
     def __init__(self, message: str, code: ExitCode = ExitCode.REFUSED) -> None:
         super().__init__(message)
         self.code = code
-
-
-def command_error_for_store(error: StoreError) -> CommandError:
-    """Return the command's error for an error of the database, which the command uses directly."""
-    return CommandError(
-        str(error), ExitCode.UNAVAILABLE if is_unreachable(error) else ExitCode.REFUSED
-    )
-
-
-def command_error_for_service(error: SaldoError) -> CommandError:
-    """Return the command's error for an error of the service."""
-    match error:
-        case UnauthenticatedError() | ForbiddenError():
-            hint = "" if error.code == "forbidden" else " (--key-file, --key or SALDO_KEY)"
-            return CommandError(f"{error}{hint}", ExitCode.ACCESS_DENIED)
-        case OutcomeUnknownError() if error.uuid is not None:
-            repeat_hint = (
-                f"; repeat the same command with --uuid {error.uuid}, which posts it once only"
-            )
-            return CommandError(f"{error}{repeat_hint}", ExitCode.UNKNOWN)
-        case OutcomeUnknownError():
-            return CommandError(str(error), ExitCode.UNKNOWN)
-        case InvalidError():
-            return CommandError(str(error), ExitCode.USAGE)
-        case UnavailableError():
-            return CommandError(str(error), ExitCode.UNAVAILABLE)
-        case _:
-            return CommandError(str(error))

@@ -139,5 +139,5 @@ def format_count(count: int, noun: str) -> str:
 
 
 def format_amount(amount: Decimal) -> str:
-    """Format an amount with separators of thousands, such as 1,234.50."""
-    return f"{amount:,f}"
+    """Format an amount as the commands and the API accept it, without separators of thousands, such as 1234.50."""
+    return f"{amount:f}"

@@ -1,6 +1,7 @@
-"""The program: its commands and the handling of their errors.
+"""The application: the command that is run, and the handling of errors.
 
-Only the command that is run is imported, so that the program starts fast.
+Only the command that is run is imported, so that the program starts fast. The other commands are represented by their
+entries in `saldo.cli.command_table`.
 """
 
 from __future__ import annotations
@@ -9,93 +10,17 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from saldo.cli.exit_codes import (
-    MEANINGS,
-    CommandError,
-    ExitCode,
-    command_error_for_service,
-    command_error_for_store,
-)
-from saldo.client.errors import SaldoError
-from saldo.settings.environment import SettingsError
-from saldo.store.errors import StoreError
-
-
-class CommandEntry(NamedTuple):
-    """The location of a command.
-
-    Attributes:
-        name: The name of the command's function; None if the command has subcommands, which are in the module's `app`.
-    """
-
-    panel: str
-    module: str
-    name: str | None = None
-    examples: tuple[str, ...] = ()
-
-
-MONEY, USERS, FILES, OPERATE = "Money", "Users", "Files", "Operate"
-
-COMMANDS: Final[dict[str, CommandEntry]] = {
-    "deposit": CommandEntry(
-        *(MONEY, "deposit_withdraw", "deposit"),
-        ("saldo deposit 1 100.50", "saldo deposit 1 20 --timestamp 2026-01-31T12:00:00Z"),
-    ),
-    "withdraw": CommandEntry(MONEY, "deposit_withdraw", "withdraw", ("saldo withdraw 1 50",)),
-    "balance": CommandEntry(
-        *(MONEY, "balance", "balance"),
-        ("saldo balance 1", "saldo balance 1 --date 2026-01-31", "saldo balance 1 --plot"),
-    ),
-    "transactions": CommandEntry(
-        *(MONEY, "transactions", "transactions"),
-        ("saldo transactions 1 --from 2026-01-01 --type withdraw", "saldo transactions 1 --json"),
-    ),
-    "watch": CommandEntry(
-        *(MONEY, "watch", "watch"), ("saldo watch --from start --user 1 --count 1 --json",)
-    ),
-    "user": CommandEntry(USERS, "user"),
-    "statement": CommandEntry(
-        *(USERS, "statement", "statement"),
-        ("saldo statement 1 --month 2026-01", "saldo statement 1 --month 2026-01 -o 2026-01.pdf"),
-    ),
-    "import": CommandEntry(
-        *(FILES, "import_", "import_"),
-        (
-            "saldo import transactions.csv --dry-run",
-            "saldo import transactions.csv",
-            "saldo import bank.csv --id bank-2026-01 --signed --map amount=Sum --map user_id=Account",
-        ),
-    ),
-    "export": CommandEntry(
-        *(FILES, "export", "export"),
-        (
-            "saldo export transactions.csv",
-            "saldo export transactions.csv --columns uuid,type,amount,user_id,timestamp",
-            "saldo export 2026-01.parquet --from 2026-01-01 --to 2026-02-01",
-        ),
-    ),
-    "bench": CommandEntry(OPERATE, "bench", "bench", ("saldo bench --seconds 5",)),
-    "serve": CommandEntry(OPERATE, "serve", "serve", ("saldo serve --port 8000",)),
-    "keys": CommandEntry(OPERATE, "keys"),
-    "webhooks": CommandEntry(OPERATE, "webhooks"),
-    "verify": CommandEntry(OPERATE, "verify", "verify", ("saldo verify --state verify.json",)),
-    "audit": CommandEntry(OPERATE, "audit"),
-    "backup": CommandEntry(OPERATE, "backup", "backup", ("saldo backup backups/2026-01-31",)),
-    "restore": CommandEntry(
-        OPERATE, "backup", "restore", ("saldo restore backups/2026-01-31 --data-dir restored",)
-    ),
-    "upgrade": CommandEntry(OPERATE, "backup", "upgrade", ("saldo upgrade",)),
-    "db": CommandEntry(OPERATE, "db"),
-    "relay": CommandEntry(OPERATE, "relay"),
-}
-"""Each command by name, in the order of the help."""
+from saldo.cli.command_table import COMMANDS, MONEY
+from saldo.cli.exit_codes import MEANINGS, CommandError, ExitCode
+from saldo.cli.root_help import DESCRIPTION, OPTIONS, VERSION_LINE
 
 _NEGATIVE_NUMBER: Final = re.compile(r"-\.?\d\S*", re.ASCII)
 
@@ -106,21 +31,20 @@ EXIT_CODES_HELP: Final = "Exit codes: " + "; ".join(
 
 def run() -> None:
     """Run the command. An error that the user can correct is printed as one line, with an exit code."""
+    selected = select_command(_read_arguments())
+    app = build_app(COMMANDS, loaded=[] if selected is None else [selected])
     try:
-        build_app(select_commands(_read_arguments()))(prog_name="saldo")
-    except CommandError as error:
+        app(prog_name="saldo")
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
         _exit_with(error)
-    except SaldoError as error:
-        _exit_with(command_error_for_service(error))
-    except StoreError as error:
-        _exit_with(command_error_for_store(error))
-    except SettingsError as error:
-        _exit_with(CommandError(str(error)))
 
 
-def select_commands(arguments: Sequence[str]) -> Iterable[str]:
-    """Return the name of the command to run, or all names if no command is given (for the help)."""
-    return [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
+def select_command(arguments: Sequence[str]) -> str | None:
+    """Return the name of the command to run; None if no command is given."""
+    # The options of the program have no values, apart from the name of a shell.
+    return next((each for each in arguments if each in COMMANDS), None)
 
 
 def _read_arguments() -> Sequence[str]:
@@ -133,32 +57,52 @@ def _read_arguments() -> Sequence[str]:
     return words[1:] if line[-1:].isspace() else words[1:-1]
 
 
-def build_app(names: Iterable[str]) -> typer.Typer:
-    """Return the program with these commands."""
+def build_app(names: Iterable[str], *, loaded: Iterable[str] | None = None) -> typer.Typer:
+    """Return the program with these commands.
+
+    Args:
+        loaded: Names of the commands whose modules are imported. The others have a name and a description only. By
+            default all commands are loaded.
+    """
     app = typer.Typer(
         cls=CommandGroup,
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
-        help="Manage users' money balances, and operate the service that keeps them.",
+        help=DESCRIPTION,
         epilog=EXIT_CODES_HELP,
     )
     # With a callback, typer requires the command's name even if there is only one command.
     app.callback()(_root_callback)
+    names = list(names)
+    loaded = set(names if loaded is None else loaded)
     for name in names:
-        command = COMMANDS[name]
-        module = import_module(f"saldo.cli.commands.{command.module}")
-        if command.name is None:
-            app.add_typer(module.app, name=name, rich_help_panel=command.panel)
-            continue
-        register = app.command(
-            name,
-            cls=CommandWithoutNegativeNumbers if command.panel == MONEY else None,
-            rich_help_panel=command.panel,
-            epilog=_format_examples(command.examples),
-        )
-        register(getattr(module, command.name))
+        if name in loaded:
+            _load_command(app, name)
+        else:
+            command = COMMANDS[name]
+            app.command(name, help=command.summary, rich_help_panel=command.panel)(_fail_unloaded)
     return app
+
+
+def _load_command(app: typer.Typer, name: str) -> None:
+    command = COMMANDS[name]
+    module = import_module(f"saldo.cli.commands.{command.module}")
+    if command.name is None:
+        app.add_typer(module.app, name=name, rich_help_panel=command.panel)
+        return
+    register = app.command(
+        name,
+        cls=CommandWithoutNegativeNumbers if command.panel == MONEY else None,
+        rich_help_panel=command.panel,
+        epilog=_format_examples(command.examples),
+    )
+    register(getattr(module, command.name))
+
+
+def _fail_unloaded() -> NoReturn:
+    """Fail, because `select_command` must have selected the command."""
+    raise AssertionError("the command was not loaded")
 
 
 class CommandGroup(TyperGroup):
@@ -200,12 +144,20 @@ class CommandWithoutNegativeNumbers(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def _exit_with(error: CommandError) -> NoReturn:
+def _exit_with(error: Exception) -> NoReturn:
+    """Print the error, and end the program with the error's exit code. An unexpected error is printed with its
+    traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from saldo.cli.output import escape_control_characters  # noqa: PLC0415 - needed only if a command fails
+    # Both modules are needed only if a command fails.
+    from saldo.cli.error_mapping import find_command_error  # noqa: PLC0415
+    from saldo.cli.output import escape_control_characters  # noqa: PLC0415
 
-    print(f"saldo: {escape_control_characters(str(error))}", file=sys.stderr)  # noqa: T201
-    sys.exit(error.code)
+    command_error = find_command_error(error)
+    if command_error is None:
+        traceback.print_exception(error)
+        sys.exit(ExitCode.INTERNAL_ERROR)
+    print(f"saldo: {escape_control_characters(str(command_error))}", file=sys.stderr)  # noqa: T201
+    sys.exit(command_error.code)
 
 
 def _format_examples(examples: Sequence[str]) -> str:
@@ -213,5 +165,18 @@ def _format_examples(examples: Sequence[str]) -> str:
     return "\n\n".join(("Examples:", *(f"  {each}" for each in examples)))
 
 
-def _root_callback() -> None:
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(VERSION_LINE)
+        raise typer.Exit
+
+
+def _root_callback(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help=OPTIONS["--version"], callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from saldo.cli.exit_codes import CommandError
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.settings.model import Settings
 
 _log = logging.getLogger("saldo")
@@ -20,7 +20,8 @@ def refuse_root(settings: Settings) -> None:
     if os.geteuid() == 0 and not settings.as_root:
         raise CommandError(
             "refusing to run as root, because a vulnerability would then expose the whole machine: "
-            "run the service under a dedicated account (docs/howto/operate.md), or set SALDO_AS_ROOT=true"
+            "run the service under a dedicated account (docs/howto/operate.md), or set SALDO_AS_ROOT=true",
+            ExitCode.USAGE,
         )
 
 

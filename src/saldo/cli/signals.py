@@ -1,4 +1,5 @@
-"""Delayed handling of Ctrl-C and SIGTERM: a command completes its current step first, so that its outcome is known."""
+"""Handling of Ctrl-C and SIGTERM: the exit code, and delayed handling by commands that complete their current step
+first, so that its outcome is known."""
 
 from __future__ import annotations
 
@@ -7,6 +8,38 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, Final, NoReturn
+
+from saldo.cli.exit_codes import ExitCode
+
+
+class Termination:
+    """The handler of SIGTERM, which ends the program in the same orderly way as Ctrl-C, but with its own exit code.
+
+    A container's program is process 1, to which the kernel does not deliver signals without a handler. The server, the
+    relay and the commands that have work to finish install handlers of their own, which call `record`.
+    """
+
+    def __init__(self) -> None:
+        self._is_received = False
+
+    def __call__(self, *_: object) -> NoReturn:
+        self.record()
+        raise KeyboardInterrupt
+
+    def record(self) -> None:
+        """Record that SIGTERM has ended the command."""
+        self._is_received = True
+
+    def exit_code(self, code: Any) -> Any:
+        """Return the exit code of the program for the exit code of the command."""
+        if self._is_received and code == ExitCode.INTERRUPTED:
+            return int(ExitCode.TERMINATED)
+        return code
+
+
+TERMINATION: Final = Termination()
+"""The handler of SIGTERM in this process."""
 
 
 class StopRequest:
@@ -31,6 +64,8 @@ class StopRequest:
 
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
         """Record the request to stop. A second signal interrupts the command immediately."""
+        if number == signal.SIGTERM:
+            TERMINATION.record()
         if self._event.is_set():
             raise KeyboardInterrupt
         self._event.set()

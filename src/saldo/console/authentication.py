@@ -25,6 +25,7 @@ from saldo.auth.api_key import hash_secret
 from saldo.auth.authenticator import Authentication, AuthenticationFailure, Authenticator
 from saldo.auth.grants import NO_GRANT, Grant, Scope
 from saldo.console.session_cache import SessionCache
+from saldo.http.request_state import get_request_state
 from saldo.store.console_sessions import ConsoleSession, ConsoleSessions
 from saldo.store.errors import StoreError
 
@@ -93,12 +94,15 @@ class SessionAuthenticator:
         cookies = _parse_secret_cookies(scope)
         keyless_grant = await self._key_authenticator.authenticate_without_key(scope, headers)
         secure = is_secure(scope)
-        secret = cookies.get(build_cookie_name(SESSION_COOKIE, secure=secure))
+        prefix = get_request_state(scope).path_prefix
+        secret = cookies.get(build_cookie_name(SESSION_COOKIE, secure=secure, path_prefix=prefix))
         if keyless_grant is None and secret is not None:
             grant = await self._find_grant(secret, scope, headers, in_use)
             if grant is not None:
                 return Visitor(grant, is_signed_in=True, secret=secret)
-        visitor_cookie = cookies.get(build_cookie_name(VISITOR_COOKIE, secure=secure))
+        visitor_cookie = cookies.get(
+            build_cookie_name(VISITOR_COOKIE, secure=secure, path_prefix=prefix)
+        )
         visitor_secret = (
             (token_urlsafe(_SECRET_BYTES), True)
             if visitor_cookie is None
@@ -202,14 +206,19 @@ def is_secure(scope: Any) -> bool:
     return scope["scheme"] == "https" or forwarded in scope["headers"]
 
 
-def build_cookie_name(name: str, *, secure: bool) -> str:
+def build_cookie_name(name: str, *, secure: bool, path_prefix: str = "") -> str:
     """Return the name of a cookie that identifies a visitor.
 
     With TLS, the name has the prefix `__Host-`. The browser then accepts the cookie only from this host and only over
     TLS. A sibling domain, a service on another port or an attacker on the network cannot plant such a cookie, and
-    cookies without the prefix are ignored.
+    cookies without the prefix are ignored. Such a cookie belongs to the whole host. If a proxy serves several services
+    under different path prefixes, the name therefore contains a hash of the path prefix, so that they do not replace
+    each other's cookies.
     """
-    return f"{HOST_PREFIX}{name}" if secure else name
+    if not secure:
+        return name
+    suffix = f"_{sha256(path_prefix.encode()).hexdigest()[:12]}" if path_prefix else ""
+    return f"{HOST_PREFIX}{name}{suffix}"
 
 
 def parse_cookies(scope: Any) -> dict[str, str]:

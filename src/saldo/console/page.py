@@ -28,6 +28,7 @@ from saldo.console.i18n.catalogs import CATALOGS
 from saldo.console.preferences import LANGUAGES, PREFERENCES_COOKIE, THEMES, Preferences
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
+from saldo.http.request_state import get_request_state
 from saldo.parsing.faults import InvalidField, InvalidRequestError
 
 ASSETS_PATH: Final = f"{CONSOLE_PATH}/assets"
@@ -76,6 +77,8 @@ class ConsolePage:
         self.request = request
         self.visitor = visitor
         self.service = service
+        self.root = get_request_state(request.scope).path_prefix
+        """The prefix of all paths in links, redirects and cookies. Paths within the console are without it."""
         self.preferences = _parse_preferences(request)
         self._canonical_url = ""
         self.messages: Messages = CATALOGS[self.preferences.language]
@@ -121,7 +124,7 @@ class ConsolePage:
         A script gets the header `hx-redirect` instead of status 303. It would follow a 303 and insert the other page
         into the current one.
         """
-        target = f"{path}?{urlencode(query)}" if query else path
+        target = f"{self.root}{path}?{urlencode(query)}" if query else f"{self.root}{path}"
         if self.is_partial:
             return Response(b"", status_code=200, headers={"hx-redirect": target})
         return Response(b"", status_code=303, headers={"location": target})
@@ -139,11 +142,12 @@ class ConsolePage:
 
         Args:
             seconds: The lifetime of the cookie. With None it lasts until the browser is closed.
+            path: The path within the service, which gets the prefix; `/` means all paths of the host.
         """
         answer.set_cookie(
             name,
             value,
-            path=path,
+            path=path if path == "/" else f"{self.root}{path}",
             max_age=seconds,
             secure=self.is_secure,
             httponly=True,
@@ -171,7 +175,7 @@ class ConsolePage:
     ) -> None:
         """Set a cookie that identifies the browser. With TLS, the prefix of its name requires the path `/`."""
         path = "/" if self.is_secure else CONSOLE_PATH
-        name = build_cookie_name(name, secure=self.is_secure)
+        name = build_cookie_name(name, secure=self.is_secure, path_prefix=self.root)
         self.set_cookie(answer, name, value, seconds=seconds, path=path)
 
     @property
@@ -205,7 +209,7 @@ class ConsolePage:
         if not self.is_form or self.request.scope["query_string"]:
             return self.url
         return (
-            parse_console_path(_extract_path(self.request.headers.get("referer", "")))
+            parse_console_path(_extract_path(self.request.headers.get("referer", ""), self.root))
             or CONSOLE_PATH
         )
 
@@ -215,7 +219,7 @@ class ConsolePage:
 
     def build_asset_path(self, name: str) -> str:
         """Return the path of a static file. The browser revalidates the file each time it is used."""
-        return f"{ASSETS_PATH}/{name}"
+        return f"{self.root}{ASSETS_PATH}/{name}"
 
     @property
     def form_token_field(self) -> Markup:
@@ -338,12 +342,14 @@ def parse_console_path(text: str | None) -> str | None:
     return text if is_inside and not parts.scheme and not parts.netloc else None
 
 
-def _extract_path(url: str) -> str | None:
+def _extract_path(url: str, path_prefix: str) -> str | None:
+    """Return the path and the query of a URL, without the prefix that a proxy removes."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+    path = parts.path.removeprefix(path_prefix)
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 def _select_fields(

@@ -1,4 +1,4 @@
-"""A strict check of URLs that may contain a password, made before any library parses them.
+"""Strict checks of URLs that may contain a password, made before any library parses them, and of path prefixes.
 
 If a password contains a character that is not percent-encoded but should be, parsers end the password there, and take
 the rest of it for a port, a host or a database. Libraries print these parts in their messages. A URL must therefore be
@@ -20,6 +20,12 @@ _LITERAL: Final = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z]+\](?P<rest>.*)")
 _NAME: Final = re.compile(r"[A-Za-z_]+", re.ASCII)
 
 
+PATH_PREFIX_LENGTH_MAX: Final = 200
+"""Maximum length of a path prefix in characters. It is sent with every link and cookie of a page."""
+
+_PATH_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+", re.ASCII)
+
+
 class InvalidUrlError(ValueError):
     """Raised when a URL is ambiguous or malformed. The message quotes nothing of the URL."""
 
@@ -36,6 +42,16 @@ class UrlParts(NamedTuple):
     hosts: tuple[str, ...]
     path: str
     query: str
+
+
+def is_path_prefix(text: str) -> bool:
+    """Return whether a text is a path such as `/ledger` or `/a/b`.
+
+    The path is written into links, redirects and cookies without any escaping. Therefore it may contain letters,
+    digits and `.`, `_`, `~` and `-` only, and no segment may be empty, `.` or `..`. In particular, `//host` is not a
+    path prefix, because a browser would take it for another site.
+    """
+    return len(text) <= PATH_PREFIX_LENGTH_MAX and _PATH_PREFIX.fullmatch(text) is not None
 
 
 def parse_strict_url(url: str) -> UrlParts:

@@ -23,6 +23,7 @@ from saldo.http.authorization import authorize, find_required_scope
 from saldo.http.connection.fallback_apps import ProblemApp
 from saldo.http.connection.header_checks import find_header_problem
 from saldo.http.connection.load_shedding import LoadShedder
+from saldo.http.connection.path_prefix import PathPrefixes
 from saldo.http.cors import CorsApp
 from saldo.http.raw_responses import (
     accept_or_create_request_id,
@@ -69,6 +70,7 @@ class AsgiApp:
         self._authenticator = service.authenticator
         self._fast_read_handler = service.fast_read_handler
         self._body_bytes_max = service.settings.body_bytes_max
+        self._path_prefixes = PathPrefixes.from_settings(service.settings)
         self.load_shedder = LoadShedder(
             service.engine.admission,
             service.settings.queue_wait_seconds_max,
@@ -156,6 +158,7 @@ class AsgiApp:
             if fast_read is not None:
                 return self._answer_fast_read(scope, state, fast_read[1], fast_read[2], grant, send)
         state.admission = Authentication(self._authenticator, scope, headers, grant)
+        state.path_prefix = self._path_prefixes.find(scope)
         if method == "POST" and path == BULK_PATH:
             state.route = BULK_PATH
             return self._bulk_handler(scope, receive, send)

@@ -56,6 +56,8 @@ class RequestState:
         on_stall: Called with the problem if the client stops sending a stream. None if the request is not a stream, so
             that the timeout of bodies applies.
         has_own_write_timeout: True if the route ends the response itself when the client does not read.
+        path_prefix: Prefix of the paths in links, if a proxy serves this service under a path (`/ledger`), or an empty
+            text. The path of the request itself is without it.
         page: The page of the console that the request shows (`saldo.console.page`).
     """
 
@@ -68,6 +70,7 @@ class RequestState:
     is_abandoned: bool = False
     on_stall: Callable[[Problem], None] | None = None
     has_own_write_timeout: bool = False
+    path_prefix: str = ""
     page: object = None
 
 

@@ -14,6 +14,7 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.response import Response
 
 from saldo.http.authorization import CONSOLE_PATH
+from saldo.http.request_state import get_request_state
 
 ASSETS_PATH: Final = "/docs/assets"
 
@@ -43,16 +44,16 @@ _CONSOLE_HEADERS: Final = [
 ]
 _ASSET_HEADERS: Final = [(b"cache-control", b"no-cache")]
 
-_PAGE: Final = f"""<!DOCTYPE html>
+_PAGE: Final = """<!DOCTYPE html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>Saldo</title>
-    <link rel="icon" href="{ASSETS_PATH}/favicon-32x32.png">
-    <link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
-    <script src="{ASSETS_PATH}/swagger-ui-bundle.js" defer></script>
-    <script src="/docs/start.js" defer></script>
+    <link rel="icon" href="{root}/docs/assets/favicon-32x32.png">
+    <link rel="stylesheet" href="{root}/docs/assets/swagger-ui.css">
+    <script src="{root}/docs/assets/swagger-ui-bundle.js" defer></script>
+    <script src="{root}/docs/start.js" defer></script>
   </head>
   <body>
     <div id="swagger-container"></div>
@@ -60,7 +61,7 @@ _PAGE: Final = f"""<!DOCTYPE html>
 </html>
 """
 _START: Final = """SwaggerUIBundle({
-  url: "/openapi.json",
+  url: new URL("../openapi.json", document.currentScript.src).href,
   dom_id: "#swagger-container",
   deepLinking: true,
   showExtensions: true,
@@ -74,7 +75,7 @@ class DocumentPage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the page."""
-        return _PAGE.encode()
+        return _PAGE.format(root=get_request_state(request.scope).path_prefix).encode()
 
 
 @get("/docs/start.js", include_in_schema=False, sync_to_thread=False)

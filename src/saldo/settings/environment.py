@@ -16,13 +16,6 @@ from dotenv.parser import parse_stream
 
 PREFIX: Final = "SALDO_"
 
-COMMAND_NAMES: Final = {
-    "SALDO_URL": "Address of the service; the same as --url.",
-    "SALDO_KEY": "API key; the same as --key.",
-    "SALDO_KEY_FILE": "File with the API key; the same as --key-file.",
-}
-"""Variables of the command line with their descriptions. They are read from the environment only, never from `.env`."""
-
 OTHER_PREFIXES: Final = ("SALDO_TEST_", "SALDO_FUZZ_")
 """Prefixes of the variables of the test suite and of the fuzzer."""
 
@@ -57,24 +50,23 @@ def check_names(environment: Mapping[str, str], file: Path, fields: Iterable[str
     Args:
         environment: The process's variables.
         file: Path of the `.env` file, which may be missing.
-        fields: Names of the settings, in lower case.
+        fields: Names of the settings of the service and of the commands, in lower case.
 
     Raises:
         SettingsError: A name is misspelt, or a line can't be parsed. For a misspelt name, the message suggests a
             similar one.
     """
-    settings = {f"{PREFIX}{field.upper()}" for field in fields}
-    known_names = settings | COMMAND_NAMES.keys()
+    known_names = {f"{PREFIX}{field.upper()}" for field in fields}
     for name, value in environment.items():
         upper = name.upper()
         if upper in known_names or not upper.startswith(PREFIX) or upper.startswith(OTHER_PREFIXES):
             continue
         if not is_service_link(name, value):
             raise SettingsError(f"environment: {_describe_unknown_name(name, known_names)}")
-    _check_file(file, settings)
+    _check_file(file, known_names)
 
 
-def _check_file(path: Path, settings: set[str]) -> None:
+def _check_file(path: Path, known_names: set[str]) -> None:
     if not path.is_file():
         return
     try:
@@ -87,13 +79,9 @@ def _check_file(path: Path, settings: set[str]) -> None:
         if binding.error:
             raise SettingsError(f".env line {line}: expected NAME=value")
         name = (binding.key or "").upper()
-        if name in COMMAND_NAMES:
-            raise SettingsError(
-                f".env line {line}: {name} is read from the environment only, not from .env"
-            )
-        is_known = name in settings or name.startswith(OTHER_PREFIXES)
+        is_known = name in known_names or name.startswith(OTHER_PREFIXES)
         if name.startswith(PREFIX) and not is_known:
-            raise SettingsError(f".env line {line}: {_describe_unknown_name(name, settings)}")
+            raise SettingsError(f".env line {line}: {_describe_unknown_name(name, known_names)}")
 
 
 def _describe_unknown_name(name: str, known_names: set[str]) -> str:

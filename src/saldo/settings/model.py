@@ -22,6 +22,7 @@ from saldo.settings.sections.access import (
     KeySettings,
     RateLimitSettings,
 )
+from saldo.settings.sections.commands import CommandSettings
 from saldo.settings.sections.console import ConsoleSettings
 from saldo.settings.sections.database import DatabaseSettings
 from saldo.settings.sections.engine import EngineSettings
@@ -101,7 +102,7 @@ def check_setting_names() -> None:
     Raises:
         SettingsError: A name is misspelt. The message is one line, and suggests a similar name.
     """
-    check_names(os.environ, ENV_FILE, Settings.model_fields)
+    check_names(os.environ, ENV_FILE, [*Settings.model_fields, *CommandSettings.model_fields])
 
 
 def load_time_zone() -> tzinfo | None:
@@ -118,6 +119,21 @@ def load_time_zone() -> tzinfo | None:
         return TimeZoneSettings().tzinfo  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError("; ".join(map(_describe_error, error.errors()))) from None
+
+
+def load_command_settings() -> CommandSettings:
+    """Return the settings of commands that send requests to a service, from the environment and `.env`.
+
+    Raises:
+        SettingsError: A name is misspelt.
+    """
+    check_setting_names()
+    return CommandSettings()  # type: ignore[call-arg]
+
+
+def load_command_settings_of_environment() -> CommandSettings:
+    """Return the settings of commands that are in the environment, without those in `.env`."""
+    return CommandSettings(_env_file=None)  # type: ignore[call-arg]
 
 
 def load_settings(**overrides: object) -> Settings:

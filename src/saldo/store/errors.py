@@ -2,6 +2,8 @@
 
 StoreError
 ├── ConfigurationError           the operator must change something; the message is one line
+│   ├── DatabaseNotRunningError  no database is running now
+│   └── DamagedDataError         a check has found damaged data
 ├── ConnectionLostError          it is unknown whether the statement took effect; it may still be running
 ├── OutcomeUncertainError        the statement has ended; it is unknown whether it took effect
 ├── LogIdentityMismatchError     a failover or a restore happened; positions read before are invalid
@@ -27,6 +29,14 @@ class StoreError(Exception):
 
 class ConfigurationError(StoreError):
     """Raised when the database can't be used as it is. The message is one line for the operator."""
+
+
+class DatabaseNotRunningError(ConfigurationError):
+    """Raised when no database is running or reachable now. The same command may succeed later."""
+
+
+class DamagedDataError(ConfigurationError):
+    """Raised when a check has found that the ledger or a backup is damaged."""
 
 
 class ConnectionLostError(StoreError):
@@ -174,7 +184,11 @@ def is_unreachable(error: StoreError) -> bool:
         # Without an SQLSTATE, no server has answered. Class 08 are connection errors; 57P means that the server is
         # starting or stopping.
         return original.sqlstate is None or original.sqlstate.startswith(("08", "57P"))
-    unreachable_errors = (ConnectionLostError, TemporarilyUnavailableError)
+    unreachable_errors = (
+        ConnectionLostError,
+        DatabaseNotRunningError,
+        TemporarilyUnavailableError,
+    )
     return isinstance(error, unreachable_errors) or isinstance(
         original, (*unreachable_errors, OSError)
     )

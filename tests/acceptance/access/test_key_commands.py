@@ -87,27 +87,29 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (("create", "x", "--scope", "everything"), "scopes must be a list of read, write"),
+        (("create", "x", "--scope", "everything"), 2, "scopes must be a list of read, write"),
         (
             ("create", "x", "--scope", "read", "--network", "here"),
+            2,
             "networks must contain networks such as",
         ),
         (
             ("create", "x", "--scope", "read", "--expires-at", "2020-01-01"),
+            2,
             "expires_at must be in the",
         ),
-        (("create", "x", "--scope", "admin", "--user", "1"), "user_ids are allowed only with"),
-        (("revoke", "99"), "there is no key 99"),
-        (("rotate", "99"), "there is no key 99"),
+        (("create", "x", "--scope", "admin", "--user", "1"), 2, "user_ids are allowed only with"),
+        (("revoke", "99"), 1, "there is no key 99"),
+        (("rotate", "99"), 1, "there is no key 99"),
     ],
 )
 def test_invalid_arguments_are_one_line(
-    shared_directory: Path, arguments: tuple[str, ...], said: str
+    shared_directory: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    found = saldo(shared_directory, "keys", *arguments)
-    assert found.returncode == 1
+    found = saldo(shared_directory, "keys", *arguments, "--local")
+    assert found.returncode == code
     assert found.stderr.startswith(f"saldo: {said}") and found.stderr.count("\n") == 1
 
 
@@ -120,15 +122,15 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_without_a_key_it_does_not_start_where_strangers_reach_it(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::"):
         refused = saldo(tmp_path, "serve", "--host", host, "--port", "0")
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert "there is no API key yet" in refused.stderr.splitlines()[-1]
-        assert "saldo keys create" in refused.stderr and "--insecure" in refused.stderr
+        assert "saldo keys create --local" in refused.stderr and "--insecure" in refused.stderr
     for settings in (
         {"SALDO_HOST": "0.0.0.0", "SALDO_INSECURE": "true"},
         {"SALDO_HOST": "0.0.0.0", "SALDO_ADMIN_KEY": KEY},
     ):
         start_service(tmp_path, **settings)
-    create_key(tmp_path, "create", "first", "--scope", "admin")
+    create_key(tmp_path, "create", "--local", "first", "--scope", "admin")
     start_service(tmp_path, SALDO_HOST="0.0.0.0")
 
 
@@ -143,14 +145,14 @@ def start_service(directory: Path, **settings: str) -> None:
 def test_a_key_of_the_settings_must_be_long_and_is_never_shown(tmp_path: Path) -> None:
     for name in ("SALDO_ADMIN_KEY", "SALDO_METRICS_KEY"):
         found = saldo(tmp_path, "keys", "list", **{name: "too-short-but-secret"})
-        assert found.returncode == 1
+        assert found.returncode == 2
         assert name in found.stderr and "32" in found.stderr
         assert "too-short-but-secret" not in found.stderr
 
 
 def test_incomplete_provider_settings_are_rejected(tmp_path: Path) -> None:
     found = saldo(tmp_path, "keys", "list", SALDO_JWT_ISSUER="https://id.example")
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert "SALDO_JWT_AUDIENCE" in found.stderr and "all of them or none" in found.stderr
 
 

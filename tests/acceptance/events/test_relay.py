@@ -143,11 +143,11 @@ def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
 
 
 def test_command_errors_are_one_line(tmp_path: Path) -> None:
-    rewind = ("relay", "rewind", "--sink", "a", "--to")
+    rewind = ("relay", "rewind", "--local", "--sink", "a", "--to")
     for moment, code, expected in (
         ("tomorrow", 2, "--to 'tomorrow' must be a date"),
         ("start", 1, "--sink a: there is no such sink"),
-        ("3:9", 1, "--to 3:9: the last position of shard 3 is 0"),
+        ("3:9", 2, "--to 3:9: the last position of shard 3 is 0"),
     ):
         done = forks.run(
             [*rewind, moment],

@@ -74,7 +74,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
 
 def test_webhook_command_errors_are_one_line(tmp_path: Path) -> None:
     answered = webhooks(tmp_path, "create", "ftp://example.com", "--user", "x")
-    assert answered.returncode == 1
+    assert answered.returncode == 2
     assert answered.stderr.startswith("saldo: url must be a URL")
     assert "user_ids" in answered.stderr
     assert len(answered.stderr.splitlines()) == 1

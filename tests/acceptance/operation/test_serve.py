@@ -306,7 +306,7 @@ def test_root_is_refused_in_one_line_before_anything_is_created(
         check=False,
         timeout=60,
     )
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith("saldo: refusing to run as root, ")
     assert refused.stderr.endswith("or set SALDO_AS_ROOT=true\n")
     assert len(refused.stderr.splitlines()) == 1

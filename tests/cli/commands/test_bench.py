@@ -10,7 +10,7 @@ from saldo.cli.exit_codes import ExitCode
 
 def test_bench_measures_three_loads_and_leaves_nothing_behind(tmp_path: Path) -> None:
     options = ("--seconds", "1", "--connections", "4", "--users", "3", "--json")
-    measured = Program(TMPDIR=str(tmp_path))("bench", *options, directory=tmp_path).lines
+    measured = Program(TMPDIR=str(tmp_path))("bench", "--local", *options, directory=tmp_path).lines
     assert [each["operation"] for each in measured] == [
         "single deposits, 4 concurrent",
         "deposits in a stream",
@@ -30,3 +30,10 @@ def test_bench_measures_a_real_service_with_the_option_real(saldo: Program) -> N
 
 def test_option_real_requires_a_url() -> None:
     assert "--url" in Program()("bench", "--real", code=ExitCode.USAGE).errors
+
+
+def test_bench_starts_nothing_without_the_option_local(tmp_path: Path) -> None:
+    ended = Program()("bench", directory=tmp_path, code=ExitCode.USAGE)
+    assert "--local" in ended.errors
+    assert "--real" in ended.errors
+    assert list(tmp_path.iterdir()) == []

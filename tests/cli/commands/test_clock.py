@@ -113,7 +113,7 @@ def moments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", reply)
     monkeypatch.setattr(export, "ExportFilter", _record_arguments(seen, ExportFilter))
     monkeypatch.setattr(relay, "rewind_sink", _record_arguments(seen, CommandError))
-    monkeypatch.setattr(relay, "Database", _NoDatabase)
+    monkeypatch.setattr(relay, "open_database", _NoDatabase)
     monkeypatch.setattr(keys, "parse_new_key_fields", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "Recovery", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "is_backup", lambda _: True)

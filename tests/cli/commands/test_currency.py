@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +19,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 
 @pytest.mark.parametrize(
-    ("decimals", "amount", "shown"), [("0", "500000", "500,000"), ("3", "1.005", "1.005")]
+    ("decimals", "amount", "shown"), [("0", "500000", "500000"), ("3", "1.005", "1.005")]
 )
 def test_a_currency_is_shown_with_its_decimals(
     tmp_path: Path, decimals: str, amount: str, shown: str
@@ -46,4 +47,4 @@ def test_a_currency_is_shown_with_its_decimals(
             event = next(line for line in events.iter_lines() if line.startswith("data:"))
         assert json.loads(event.removeprefix("data:"))["data"]["balance"] == amount
         page = client.get(f"/console/users/{user}").text
-        assert shown in page.replace("\N{NO-BREAK SPACE}", ",").replace("\u202f", ",")
+        assert shown in re.sub("[\N{NO-BREAK SPACE}\u202f]", "", page)

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from harness.postgresql.databases import Database
 from harness.postgresql.sample_ledger import fill
-from saldo.cli.program import COMMANDS, build_app
+from saldo.cli.command_table import COMMANDS
+from saldo.cli.program import build_app
 from saldo.store.connections.connection import fetch, open_pool, read_only_pools
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
@@ -172,7 +173,7 @@ async def test_reading_session_cannot_write(ledger: Database) -> None:
 def test_missing_ledger_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATA_DIR", str(tmp_path / "nothing"))
-    done = run("keys list")
+    done = run("keys list --local")
     assert done.exit_code != 0
     assert "there is no ledger in" in str(done.exception)
     assert not (tmp_path / "nothing").exists()

@@ -11,10 +11,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
 from harness.program.command import Program
 from harness.program.service import ServiceProcess, run_service_process
-from saldo.cli.exit_codes import ExitCode
+from saldo.cli.connection import service
+from saldo.cli.error_mapping import find_command_error
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.program import build_app
+from tests.cli.process.test_program import EVERY
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 
@@ -27,18 +32,141 @@ def test_service_is_found_by_the_data_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "data/service.url").exists()
 
 
-def test_service_is_started_if_none_runs(tmp_path: Path) -> None:
-    # Nothing may listen on the default address either, or the command would use that service.
-    with socket.socket() as usual:
-        if usual.connect_ex(("127.0.0.1", 8000)) == 0:
-            pytest.skip("somebody listens on port 8000")
+def test_service_is_started_with_the_option_local(tmp_path: Path) -> None:
     here = Program()
-    ended = here("user", "create", "Artem", "--json", directory=tmp_path)
+    ended = here("user", "create", "Artem", "--json", "--local", directory=tmp_path)
     assert "starting a temporary one on" in ended.errors
     # The command must not trust an address that a killed service has left behind.
     (tmp_path / "data/service.url").write_text("http://127.0.0.1:9\n")
-    again = here("user", "list", "--json", directory=tmp_path)
+    again = here("user", "list", "--json", "--local", directory=tmp_path)
     assert again.lines == [ended.json]
+    # The option takes precedence over a service in the environment.
+    named = Program(SALDO_URL="http://127.0.0.1:9")
+    assert named("user", "list", "--json", "--local", directory=tmp_path).lines == [ended.json]
+
+
+CLIENT_COMMANDS = [
+    *("deposit 1 2", "withdraw 1 2", "balance 1", "transactions 1", "watch", "user create a"),
+    *("user show 1", "user list", "statement 1 --month 2026-01", "import rows.csv", "export a.csv"),
+]
+DATABASE_COMMANDS = [
+    *("keys list", "keys revoke 1", "keys rotate 1", "keys create a --scope read"),
+    *("webhooks list", "webhooks show 1", "webhooks deliveries 1", "webhooks replay 1"),
+    *("webhooks create https://a.example", "webhooks delete 1", "webhooks enable 1"),
+    *("webhooks disable 1", "verify", "audit status", "audit acknowledge 1 --why a", "relay"),
+    *("relay status", "relay rewind --sink a --to now", "db migrate", "db roles --apply"),
+]
+WITHOUT_LOCAL = {
+    *("serve", "backup", "restore", "upgrade", "db distribute", "bench"),
+}
+"""Commands that have the embedded database as their subject, cannot use it, or have an option of their own."""
+
+
+def test_lists_of_commands_are_complete() -> None:
+    """Check that a new command is tested, too, or is known to start nothing."""
+    leaves = {name for name, command in EVERY.items() if not hasattr(command, "commands")}
+    tested = [*CLIENT_COMMANDS, *DATABASE_COMMANDS]
+    assert {
+        name for name in leaves if not any(f"{each} ".startswith(f"{name} ") for each in tested)
+    } == WITHOUT_LOCAL
+
+
+@pytest.mark.parametrize("command", CLIENT_COMMANDS)
+def test_client_command_starts_no_service_without_the_option_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(service, "DEFAULT_URL", "http://127.0.0.1:9")  # nothing listens there
+    (tmp_path / "rows.csv").write_text("uuid,type,amount,user_id,timestamp\n")
+    error = fail(command.split())
+    assert error.code is ExitCode.UNAVAILABLE
+    for named in ("SALDO_URL", "--url", "--local"):
+        assert named in str(error)
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv"}
+
+
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_operators_command_starts_no_database_without_the_option_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SALDO_AS_ROOT", "true")
+    error = fail(command.split())
+    assert error.code is ExitCode.UNAVAILABLE
+    for named in ("SALDO_DATABASE_URL", "saldo serve", "--local"):
+        assert named in str(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [*CLIENT_COMMANDS, *DATABASE_COMMANDS, "serve", "upgrade"])
+@pytest.mark.parametrize("in_file", [False, True], ids=["environment", "file"])
+def test_misspelt_setting_is_reported_by_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, in_file: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("uuid,type,amount,user_id,timestamp\n")
+    if in_file:
+        (tmp_path / ".env").write_text("SALDO_ULR=http://localhost:8000\n")
+    else:
+        monkeypatch.setenv("SALDO_ULR", "http://localhost:8000")
+    error = fail(command.split())
+    assert error.code is ExitCode.USAGE
+    assert "did you mean SALDO_URL?" in str(error)
+
+
+def fail(arguments: list[str]) -> CommandError:
+    """Run a command in this process, and return the error with which it ends."""
+    done = CliRunner().invoke(build_app([arguments[0]]), arguments)
+    assert isinstance(done.exception, Exception), done.output
+    error = find_command_error(done.exception)
+    assert error is not None, done.exc_info
+    return error
+
+
+def test_local_and_a_url_exclude_each_other() -> None:
+    arguments = ["balance", "1", "--local", "--url", "http://127.0.0.1:9"]
+    assert "--local can't be combined with --url" in str(fail(arguments))
+
+
+def test_service_and_key_are_read_from_the_file(
+    tmp_path: Path, shared_service: ServiceProcess
+) -> None:
+    (tmp_path / ".env").write_text(f"SALDO_URL={shared_service.url}\nSALDO_TIMEZONE=Asia/Tokyo\n")
+    made = Program()("user", "create", f"in a file {uuid4()}", directory=tmp_path)
+    assert made.errors == ""
+    assert made.output.strip().endswith("+09:00")
+    # Options and the environment take precedence.
+    elsewhere = Program(SALDO_URL="http://127.0.0.1:9")
+    elsewhere("user", "list", directory=tmp_path, code=ExitCode.UNAVAILABLE)
+
+
+def test_key_is_not_sent_to_a_url_that_only_the_file_names(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        (tmp_path / ".env").write_text(f"SALDO_URL={url}\n")
+        key_file = tmp_path / "key"
+        key_file.write_text(ADMIN_KEY)
+        for options, settings in (
+            ([], {"SALDO_KEY": ADMIN_KEY}),
+            ([], {"SALDO_KEY_FILE": str(key_file)}),
+            (["--key", ADMIN_KEY], {}),
+            (["--key-file", str(key_file)], {}),
+        ):
+            ended = Program(**settings)(
+                *("balance", "1", *options), directory=tmp_path, code=ExitCode.USAGE
+            )
+            assert "the key is not sent to the URL in .env" in ended.errors
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_key_in_the_file_is_sent_to_the_url_in_the_file(tmp_path: Path) -> None:
+    directory = tmp_path / "service"
+    directory.mkdir()
+    with run_service_process(directory, SALDO_ADMIN_KEY=ADMIN_KEY) as running:
+        (tmp_path / ".env").write_text(f"SALDO_URL={running.url}\nSALDO_KEY={ADMIN_KEY}\n")
+        assert Program()("user", "list", "--json", directory=tmp_path).lines == []
 
 
 def test_unreachable_service_has_its_own_exit_code(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def run_watch(**options: Any) -> Iterator[subprocess.Popen[Any]]:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
 )
 @pytest.mark.usefixtures("is_forked")
 def test_signals_end_a_forked_command(number: signal.Signals, code: int) -> None:

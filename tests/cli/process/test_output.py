@@ -88,7 +88,7 @@ def _print_sinks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         def __exit__(self, *_: object) -> None: ...
 
     monkeypatch.setattr(relay, "read_sink_status", status)
-    monkeypatch.setattr(relay, "Database", Nowhere)
+    monkeypatch.setattr(relay, "open_database", Nowhere)
     relay.status()
 
 

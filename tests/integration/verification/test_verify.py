@@ -33,6 +33,7 @@ from saldo.background.audit_worker import AuditLimits, Auditor
 from saldo.background.throttle import PostingActivity
 from saldo.bootstrap.service import run_service
 from saldo.cli import progress
+from saldo.cli.error_mapping import find_command_error
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.program import build_app
 from saldo.cli.progress import LineDisplay
@@ -45,7 +46,6 @@ from saldo.store.audit import verification as store_verify
 from saldo.store.audit.progress import FAULTS_MAX, AuditLease, AuditProgress
 from saldo.store.audit.shard_scan import AuditReader
 from saldo.store.connections.connection import open_pool
-from saldo.store.errors import ConfigurationError
 from saldo.store.schema.definition_check import OTHER_INDEXES, UNIQUE_INDEXES
 from saldo.store.sinks import LeaseLostError
 from saldo.store.totals import Totals
@@ -95,10 +95,11 @@ def verify(ledger: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         done = CliRunner().invoke(build_app(["verify"]), ["verify", "--json", *arguments])
         lines = done.stdout.splitlines()
         report = json.loads(lines[-1]) if lines else {}
-        if isinstance(done.exception, CommandError):
+        if isinstance(done.exception, Exception) and not isinstance(done.exception, SystemExit):
             # The program turns it into a message and an exit code (saldo.cli.program).
-            said = f"{done.output}saldo: {done.exception}\n"
-            return Verified(done.exception.code, report, said)
+            error = find_command_error(done.exception)
+            assert error is not None
+            return Verified(error.code, report, f"{done.output}saldo: {error}\n")
         return Verified(done.exit_code, report, done.output)
 
     return run
@@ -683,7 +684,7 @@ def test_invalid_acknowledgement_is_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_role_url)
     done = CliRunner().invoke(build_app(["audit"]), ["audit", "acknowledge", *arguments])
-    assert isinstance(done.exception, ConfigurationError)
+    assert isinstance(done.exception, CommandError)
     assert expected in str(done.exception)
 
 

@@ -133,7 +133,7 @@ def test_a_start_as_root_is_refused_unless_it_is_allowed(
         return
     with pytest.raises(CommandError, match=r"docs/howto/operate\.md.*SALDO_AS_ROOT=true") as raised:
         refuse_root(settings)
-    assert raised.value.code is ExitCode.REFUSED
+    assert raised.value.code is ExitCode.USAGE
 
 
 def test_a_start_as_root_is_refused_by_default() -> None:

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from saldo.settings.environment import COMMAND_NAMES, SettingsError, is_service_link
-from saldo.settings.model import SECTIONS, Settings, load_settings, load_time_zone
+from saldo.settings.environment import SettingsError, is_service_link
+from saldo.settings.model import (
+    SECTIONS,
+    Settings,
+    load_command_settings,
+    load_settings,
+    load_time_zone,
+)
 from saldo.settings.section import SettingsSection
 from saldo.settings.sections import process
+from saldo.settings.sections.commands import CommandSettings
 
 SAMPLE = Path(__file__).parents[3] / ".env.sample"
 
@@ -120,8 +127,8 @@ def test_the_environment_wins_over_the_file(
             "line 2: .*SALDO_DATABSE_URL; did you mean SALDO_DATABASE_URL",
         ),
         (
-            "SALDO_URL=http://localhost:8000\n",
-            "line 1: SALDO_URL is read from the environment only",
+            "SALDO_URI=http://localhost:8000\n",
+            "line 1: .*SALDO_URI; did you mean SALDO_URL",
         ),
     ],
 )
@@ -143,7 +150,21 @@ def test_variables_of_other_programs_in_the_file_are_ignored(
     assert load_settings().port == 9001
 
 
-@pytest.mark.parametrize("function", [load_settings, load_time_zone])
+def test_settings_of_commands_are_read_from_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("SALDO_URL=http://a.example\nSALDO_KEY=in-the-file\n")
+    monkeypatch.setenv("SALDO_URL", "http://b.example")
+    settings = load_command_settings()
+    assert settings.url == "http://b.example"
+    assert settings.key is not None
+    assert settings.key.get_secret_value() == "in-the-file"
+    assert "in-the-file" not in repr(settings)
+    load_settings()  # The service accepts the names, and ignores them.
+
+
+@pytest.mark.parametrize("function", [load_settings, load_time_zone, load_command_settings])
 @pytest.mark.parametrize(
     ("name", "named"),
     [
@@ -174,7 +195,8 @@ def test_variables_of_other_programs_are_ignored(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("SALDO_PORT=9001\n")
-    for name in (*COMMAND_NAMES, "SALDO_TEST_SEED", "SALDO_FUZZ_SECONDS"):
+    commands_only = [f"SALDO_{name.upper()}" for name in CommandSettings.model_fields]
+    for name in (*commands_only, "SALDO_TEST_SEED", "SALDO_FUZZ_SECONDS"):
         monkeypatch.setenv(name, "x")
     # Kubernetes adds these variables to each pod, for Services named saldo and saldo-relay.
     for service in ("SALDO", "SALDO_RELAY_ENABLED"):

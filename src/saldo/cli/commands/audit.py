@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from saldo.bootstrap.audit import open_audit_store
-from saldo.bootstrap.database import Database, Purpose
+from saldo.bootstrap.database import Purpose
+from saldo.cli.connection.database import LocalDatabase, open_database
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import format_count, print_confirmation, print_json, print_line
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import SHARDS
 from saldo.settings import model as settings_module
 from saldo.store.audit.progress import AuditStatus, KnownFault
-from saldo.store.errors import ConfigurationError
 
 WHY_LENGTH_MAX = 500
 """Maximum length of an explanation in characters, because a table shows it."""
@@ -27,7 +28,7 @@ app = typer.Typer(
 
 
 @app.command()
-def status(json_: Json = False) -> None:
+def status(json_: Json = False, local: LocalDatabase = False) -> None:
     """Show the progress of the audit and all known faults."""
     settings = settings_module.load_settings()
 
@@ -35,7 +36,7 @@ def status(json_: Json = False) -> None:
         async with open_audit_store(settings, database_url) as audits:
             return await audits.read_status(), await audits.list_faults()
 
-    with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
+    with open_database(settings, Purpose.READ, local=local) as database_url:
         found, faults = asyncio.run(read(database_url))
     if json_:
         print_json(
@@ -69,25 +70,24 @@ def acknowledge(
         str, typer.Option(help="Explanation of the fault, which is stored with the fault.")
     ],
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Acknowledge a fault.
 
     An acknowledged fault is no longer counted, unless it changes.
     """
     if not 0 < len(why.strip()) <= WHY_LENGTH_MAX:
-        raise ConfigurationError(f"--why: expected 1 to {WHY_LENGTH_MAX} characters")
+        raise CommandError(f"--why: expected 1 to {WHY_LENGTH_MAX} characters", ExitCode.USAGE)
     settings = settings_module.load_settings()
 
     async def write(database_url: str) -> bool:
         async with open_audit_store(settings, database_url) as audits:
             return await audits.acknowledge_fault(fault_id, why.strip())
 
-    with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
+    with open_database(settings, Purpose.CHANGE, local=local) as database_url:
         done = asyncio.run(write(database_url))
     if not done:
-        raise ConfigurationError(
-            f"there is no fault {fault_id}; `saldo audit status` lists all faults"
-        )
+        raise CommandError(f"there is no fault {fault_id}; `saldo audit status` lists all faults")
     done_to = {"id": fault_id, "state": "acknowledged"}
     print_confirmation(f"fault {fault_id} is acknowledged", done_to, as_json=json_)
 

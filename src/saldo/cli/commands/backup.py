@@ -143,9 +143,10 @@ def _embedded_settings() -> Settings:
     settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is not None:
-        raise ConfigurationError(
+        raise CommandError(
             "this command is for the embedded database, but SALDO_DATABASE_URL is set; see docs/howto/operate.md for "
-            "backups of your own PostgreSQL"
+            "backups of your own PostgreSQL",
+            ExitCode.USAGE,
         )
     return settings
 

@@ -13,6 +13,7 @@ from saldo.cli.connection.service import (
     ConnectedService,
     Key,
     KeyFile,
+    Local,
     ServiceOptions,
     Url,
     connect,
@@ -52,6 +53,7 @@ def balance(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Show a user's balance, now or at a past time.
@@ -69,7 +71,7 @@ def balance(
     moment = parse_optional_time("--date", date)
     known_time = parse_optional_time("--known-at", known_at)
     moments = _chart_times(since, until) if plot else []
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         if plot:
             points = _read_points(service, user_id, moments, known_time)
         else:

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from saldo.cli.connection.child_service import run_child_service
-from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect, find_url
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_json, print_note, print_table
@@ -61,27 +61,42 @@ def bench(
         bool,
         typer.Option(
             "--real",
-            help="Measure the service at --url. The users and deposits remain in its ledger permanently.",
+            help="Measure the service at --url or SALDO_URL. The users and deposits remain in its ledger permanently.",
         ),
     ] = False,
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local",
+            help="Measure a temporary service with an empty ledger in a temporary directory.",
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Measure the throughput and latency of a service.
 
-    The command measures single deposits, a stream of deposits and reads of a balance. By default it starts a service
+    The command measures single deposits, a stream of deposits and reads of a balance. With --local it starts a service
     with an empty ledger in a temporary directory, and removes it at the end. The client runs on the same machine and
     uses a part of its CPU time.
     """
     if real:
-        if url is None:
-            raise CommandError("--real requires --url", ExitCode.USAGE)
-        with connect(ServiceOptions(url, key, key_file)) as service:
+        target = ServiceOptions(url, key, key_file, local)
+        named_url = find_url(target)
+        if named_url is None:
+            raise CommandError("--real requires --url or SALDO_URL", ExitCode.USAGE)
+        with connect(target) as service:
             http = service.connection.http
             secret = http.headers.get("authorization", "").removeprefix("Bearer ") or None
-            figures = asyncio.run(_measure(url, secret, seconds, connections, users))
+            figures = asyncio.run(_measure(named_url, secret, seconds, connections, users))
+    elif not local:
+        raise CommandError(
+            "choose what to measure: --local starts a temporary service with an empty ledger, and --real measures "
+            "the service at --url or SALDO_URL",
+            ExitCode.USAGE,
+        )
     else:
         with tempfile.TemporaryDirectory(prefix="saldo-bench-") as directory:
             print_note("saldo: starting a temporary service with an empty ledger")

@@ -8,13 +8,14 @@ import typer
 
 from saldo.bootstrap.database import Database, Purpose
 from saldo.bootstrap.logging_setup import set_up_logging
+from saldo.cli.connection.database import LocalDatabase, open_database
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import format_count, print_confirmation, print_json
 from saldo.settings import model as settings_module
 from saldo.settings.model import Settings
 from saldo.store.citus.setup import distribute as distribute_ledger
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import ConfigurationError
 from saldo.store.schema.roles import Roles
 
 app = typer.Typer(no_args_is_help=True)
@@ -26,7 +27,7 @@ def db() -> None:
 
 
 @app.command()
-def migrate(json_: Json = False) -> None:
+def migrate(json_: Json = False, local: LocalDatabase = False) -> None:
     """Migrate the schema to this version.
 
     The command also grants the service role its rights. `saldo serve` does the same when it starts. After this command,
@@ -34,7 +35,7 @@ def migrate(json_: Json = False) -> None:
     """
     settings = settings_module.load_settings()
     set_up_logging(settings)
-    with Database(settings, beside_service=True):
+    with open_database(settings, Purpose.SERVE, local=local):
         print_confirmation(
             "the schema of the database is that of this version", {"state": "ready"}, as_json=json_
         )
@@ -50,6 +51,7 @@ def roles(
         ),
     ] = False,
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Print the SQL that creates the two database roles.
 
@@ -65,7 +67,7 @@ def roles(
             print(named.to_sql(), end="")  # noqa: T201 - for psql
         return
     set_up_logging(settings)
-    database = Database(settings, beside_service=True, purpose=Purpose.GRANT)
+    database = open_database(settings, Purpose.GRANT, local=local)
     with database:
         named.apply_to_database(database.owner_role_url)
     line = f"the role {named.service} has the rights that the service needs, and no others"
@@ -82,8 +84,9 @@ def distribute(json_: Json = False) -> None:
     settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is None:
-        raise ConfigurationError(
-            "SALDO_DATABASE_URL must be set to the Citus coordinator, because the embedded PostgreSQL has no Citus"
+        raise CommandError(
+            "SALDO_DATABASE_URL must be set to the Citus coordinator, because the embedded PostgreSQL has no Citus",
+            ExitCode.USAGE,
         )
     database = Database(settings)
     with database as service_role_url:

@@ -7,7 +7,15 @@ from uuid import UUID
 
 import typer
 
-from saldo.cli.connection.service import TIMEOUT_SECONDS, Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.connection.service import (
+    TIMEOUT_SECONDS,
+    Key,
+    KeyFile,
+    Local,
+    ServiceOptions,
+    Url,
+    connect,
+)
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json, UserId
 from saldo.cli.output import format_amount, print_json, print_line
@@ -49,6 +57,7 @@ def deposit(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Post a deposit to a user's balance.
@@ -56,7 +65,7 @@ def deposit(
     The command prints the uuid. If the connection is lost, repeat the command with --uuid and that uuid. The deposit
     is then posted once only.
     """
-    target = ServiceOptions(url, key, key_file)
+    target = ServiceOptions(url, key, key_file, local)
     _post(Deposit, user_id, amount, timestamp, uuid, target, timeout, as_json=json_)
 
 
@@ -69,6 +78,7 @@ def withdraw(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Post a withdrawal from a user's balance.
@@ -76,7 +86,7 @@ def withdraw(
     If the balance is too low, the withdrawal is refused (exit code 1). A refusal is final for its uuid. Use another
     uuid to try again.
     """
-    target = ServiceOptions(url, key, key_file)
+    target = ServiceOptions(url, key, key_file, local)
     _post(Withdrawal, user_id, amount, timestamp, uuid, target, timeout, as_json=json_)
 
 

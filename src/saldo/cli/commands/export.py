@@ -16,6 +16,7 @@ from saldo.cli.connection.service import (
     ConnectedService,
     Key,
     KeyFile,
+    Local,
     ServiceOptions,
     Url,
     connect,
@@ -109,6 +110,7 @@ def export(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Write all transactions to a file.
@@ -140,7 +142,7 @@ def export(
     names = _parse_columns(columns)
     began = time.monotonic()
     with (
-        connect(ServiceOptions(url, key, key_file), timeout_seconds=patience) as service,
+        connect(ServiceOptions(url, key, key_file, local), timeout_seconds=patience) as service,
         handle_stop_signals() as stop,
     ):
         if to_stdout:

@@ -15,6 +15,7 @@ from saldo.cli.connection.service import (
     ConnectedService,
     Key,
     KeyFile,
+    Local,
     ServiceOptions,
     Url,
     connect,
@@ -148,6 +149,7 @@ def import_(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Post every row of a file as a transaction.
@@ -180,7 +182,9 @@ def import_(
         with hold_lock(files.lock, f"another import of {file} is running: wait until it ends"):
             files.check()
             with (
-                connect(ServiceOptions(url, key, key_file), timeout_seconds=patience) as service,
+                connect(
+                    ServiceOptions(url, key, key_file, local), timeout_seconds=patience
+                ) as service,
                 handle_stop_signals() as stop,
             ):
                 run = ImportRun(source, files, service, stop)

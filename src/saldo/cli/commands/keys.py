@@ -13,7 +13,8 @@ import typer
 
 from saldo.auth.api_key import generate_secret, hash_secret
 from saldo.bootstrap.auth import open_key_store
-from saldo.cli.connection.database import query_database
+from saldo.cli.connection.database import LocalDatabase, query_database
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_line, print_table
 from saldo.cli.times import parse_optional_time
@@ -21,7 +22,6 @@ from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.keys import create_key_parser_options, parse_new_key_fields
 from saldo.settings import model as settings_module
-from saldo.store.errors import ConfigurationError
 from saldo.store.keys import Key, TooManyKeysError
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ def create(
         typer.Option(help="Expiry of the key, such as 2027-01-01. By default it does not expire."),
     ] = None,
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Create an API key and print it.
 
@@ -77,7 +78,7 @@ def create(
     try:
         new_key = parse_new_key_fields(fields, create_key_parser_options(settings))
     except InvalidRequestError as error:
-        raise ConfigurationError(str(error)) from None
+        raise CommandError(str(error), ExitCode.USAGE) from None
     secret = generate_secret()
     try:
         key_id = query_database(
@@ -86,22 +87,24 @@ def create(
             lambda keys: keys.create(
                 new_key, hash_secret(secret.encode()), keys_max=settings.keys_max
             ),
+            local=local,
         )
     except TooManyKeysError:
-        raise ConfigurationError(
+        raise CommandError(
             f"the limit of {settings.keys_max} valid keys is reached: revoke a key, or raise SALDO_KEYS_MAX"
         ) from None
     _print_key(key_id, secret, as_json=json_)
 
 
 @app.command("list")
-def list_(json_: Json = False) -> None:
+def list_(json_: Json = False, local: LocalDatabase = False) -> None:
     """List all API keys, including revoked and expired ones."""
     found = query_database(
         settings_module.load_settings(),
         open_key_store,
         lambda keys: keys.page(after_id=0, limit=ROWS_MAX),
         read_only=True,
+        local=local,
     )
     if json_:
         for key in found:
@@ -127,16 +130,19 @@ def list_(json_: Json = False) -> None:
 
 
 @app.command()
-def revoke(key_id: KeyId, json_: Json = False) -> None:
+def revoke(key_id: KeyId, json_: Json = False, local: LocalDatabase = False) -> None:
     """Revoke an API key.
 
     Running services reject it after SALDO_KEYS_REFRESH_SECONDS at the latest.
     """
     settings = settings_module.load_settings()
-    if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id)):
-        if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
+    if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id), local=local):
+        if (
+            query_database(settings, open_key_store, lambda keys: keys.get(key_id), local=local)
+            is None
+        ):
             raise _unknown_key_error(key_id)
-        raise ConfigurationError(f"key {key_id} is already revoked")
+        raise CommandError(f"key {key_id} is already revoked")
     print_confirmation(
         f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
     )
@@ -154,6 +160,7 @@ def rotate(
         ),
     ] = None,
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Replace an API key by a new one with the same rights.
 
@@ -164,12 +171,15 @@ def rotate(
     secret = generate_secret()
     digest, overlap = hash_secret(secret.encode()), timedelta(seconds=seconds)
     new_id = query_database(
-        settings, open_key_store, lambda keys: keys.rotate(key_id, digest, overlap)
+        settings, open_key_store, lambda keys: keys.rotate(key_id, digest, overlap), local=local
     )
     if new_id is None:
-        if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
+        if (
+            query_database(settings, open_key_store, lambda keys: keys.get(key_id), local=local)
+            is None
+        ):
             raise _unknown_key_error(key_id)
-        raise ConfigurationError(
+        raise CommandError(
             f"key {key_id} can't be rotated, because it was revoked, has expired, or was already rotated"
         )
     _print_key(new_id, secret, as_json=json_)
@@ -191,8 +201,8 @@ def _describe_state(key: Key) -> str:
     return "valid" if key.replaced_by is None else f"valid, replaced by {key.replaced_by}"
 
 
-def _unknown_key_error(key_id: int) -> ConfigurationError:
-    return ConfigurationError(f"there is no key {key_id}; `saldo keys list` lists all keys")
+def _unknown_key_error(key_id: int) -> CommandError:
+    return CommandError(f"there is no key {key_id}; `saldo keys list` lists all keys")
 
 
 def _format_time(instant: datetime | None) -> str:

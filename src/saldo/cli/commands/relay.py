@@ -16,14 +16,14 @@ from saldo.bootstrap.relay import (
     read_sink_status,
     rewind_sink,
 )
-from saldo.cli.exit_codes import CommandError
+from saldo.cli.connection.database import LocalDatabase, open_database
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_table
 from saldo.cli.root_account import refuse_root, warn_of_root
 from saldo.cli.times import parse_time_option
 from saldo.server.relay_main import relay_until_stopped
 from saldo.settings import model as settings_module
-from saldo.store.errors import ConfigurationError
 from saldo.store.sinks import UnknownSinkError
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def relay(context: typer.Context) -> None:
+def relay(context: typer.Context, local: LocalDatabase = False) -> None:
     """Run the relay, and manage its sinks.
 
     Without a subcommand, the relay publishes events to the configured sinks, seals the log, counts the ledger's totals
@@ -44,16 +44,16 @@ def relay(context: typer.Context) -> None:
     settings = settings_module.load_settings()
     set_up_logging(settings)
     refuse_root(settings)
-    with Database(settings) as database_url:
+    with Database(settings, may_start=local) as database_url:
         warn_of_root()
         relay_until_stopped(settings, database_url)
 
 
 @app.command()
-def status(json_: Json = False) -> None:
+def status(json_: Json = False, local: LocalDatabase = False) -> None:
     """Show the progress and the lag of every sink."""
     settings = settings_module.load_settings()
-    with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
+    with open_database(settings, Purpose.READ, local=local) as database_url:
         statuses = asyncio.run(read_sink_status(settings, database_url))
     if json_:
         for sink in statuses:
@@ -88,6 +88,7 @@ def rewind(
         ),
     ],
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Move a sink to an earlier or later position.
 
@@ -95,15 +96,15 @@ def rewind(
     """
     settings = settings_module.load_settings()
     target = _parse_target(to)
-    with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
+    with open_database(settings, Purpose.CHANGE, local=local) as database_url:
         try:
             asyncio.run(rewind_sink(settings, database_url, sink, target))
         except UnknownSinkError:
-            raise ConfigurationError(
+            raise CommandError(
                 f"--sink {sink}: there is no such sink; `saldo relay status` lists all sinks"
             ) from None
         except PositionBeyondHeadError as error:
-            raise ConfigurationError(f"--to {to}: {error}") from None
+            raise CommandError(f"--to {to}: {error}", ExitCode.USAGE) from None
     print_confirmation(f"{sink} continues from {to}", {"sink": sink, "to": to}, as_json=json_)
 
 

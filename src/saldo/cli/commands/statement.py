@@ -15,7 +15,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.connection.service import Key, KeyFile, Local, ServiceOptions, Url, connect
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json, UserId
 from saldo.cli.output import (
@@ -86,6 +86,7 @@ def statement(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Show a user's account statement for a period.
@@ -102,7 +103,7 @@ def statement(
 
         check_installed()
     known_time = parse_optional_time("--known-at", known_at)
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         statement_ = read_statement(service, user_id, period, known_time, include_refused=refused)
     if json_:
         print_json(statement_to_json(statement_))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.connection.service import Key, KeyFile, Local, ServiceOptions, Url, connect
 from saldo.cli.options import Json, Since, Until, UserId
 from saldo.cli.output import detect_output_width, print_json, print_note, print_table
 from saldo.cli.times import parse_optional_time, parse_time_range
@@ -54,6 +54,7 @@ def transactions(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """List a user's transactions, newest first.
@@ -64,7 +65,7 @@ def transactions(
     transaction_type: TransactionType | None = None if type_ is None else type_.value
     begin, end = parse_time_range("--from", since, "--to", until)
     known_time = parse_optional_time("--known-at", known_at)
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         every = iter(
             service.client.transactions(
                 user_id,
@@ -90,13 +91,12 @@ def transactions(
 
 
 def format_table_row(transaction: Transaction) -> tuple[object, ...]:
-    """Return the `COLUMNS` of a transaction."""
-    amount = transaction.amount if transaction.type == "DEPOSIT" else -transaction.amount
+    """Return the `COLUMNS` of a transaction. The amount has no sign, because the type shows the direction."""
     return (
         transaction.number,
         transaction.timestamp,
         transaction.type,
-        amount,
+        transaction.amount,
         transaction.balance,
         transaction.outcome,
         transaction.uuid,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.connection.service import Key, KeyFile, Local, ServiceOptions, Url, connect
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.options import Json, UserId
 from saldo.cli.output import print_fields, print_json, print_note, print_table
@@ -25,10 +25,11 @@ def create(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Create a user with a balance of zero."""
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         try:
             found = service.client.create_user(name)
         except NameTakenError as error:
@@ -47,10 +48,11 @@ def show(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Show one user with the current balance."""
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         user = service.client.user(user_id)
     _print_user(user, as_json=json_)
 
@@ -67,12 +69,13 @@ def list_(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """List users by id, with their current balances."""
     shown_max = limit if limit is not None or json_ else 100
     page = PAGE_ITEMS if shown_max is None else min(shown_max + 1, PAGE_ITEMS)
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         users = iter(service.client.users(name=name, limit=page))
         found = islice(users, shown_max)
         if json_:

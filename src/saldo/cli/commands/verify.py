@@ -11,18 +11,19 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from saldo.bootstrap.audit import open_verification
-from saldo.bootstrap.database import Database, Purpose
-from saldo.cli.exit_codes import CommandError, ExitCode, command_error_for_store
+from saldo.bootstrap.database import Purpose
+from saldo.cli.connection.database import LocalDatabase, open_database
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.output import format_count, print_line
 from saldo.cli.progress import show_progress
+from saldo.cli.signals import TERMINATION
 from saldo.cli.verify_files import read_checkpoint, read_saved_seals, write_checkpoint
 from saldo.encoding.json import encode_json
 from saldo.ledger.audit.rules import LedgerFault
 from saldo.ledger.audit.seal_chain import SealRow
 from saldo.settings import model as settings_module
-from saldo.settings.environment import SettingsError
 from saldo.store.audit.verification import CheckpointMismatchError, Verification
-from saldo.store.errors import ConfigurationError, StoreError
+from saldo.store.errors import ConfigurationError
 
 CHECKPOINT_SECONDS = 2.0
 """Interval between two writes of the state file, in seconds. If the command is killed, at most this much work is
@@ -69,45 +70,36 @@ def verify(
     json_: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Verify all entries, balances and seals of the ledger.
 
     The service may run meanwhile. The exit code is 0 if the ledger is intact, 1 if the command found faults (it prints
-    them), 2 if an option, a setting or a file is invalid, 3 if the database is unavailable, and 130 if the command was
-    interrupted.
+    them), 2 if an option, a setting or a file is invalid, 3 if the database is unavailable, and 130 or 143 if the
+    command was interrupted.
     """
-    try:
-        if all_ and state is not None:
-            raise ConfigurationError("--all can't be combined with --state")
-        settings = settings_module.load_settings()
-        saved_seals = [] if heads is None else read_saved_seals(heads)
-        database = Database(settings, beside_service=True, purpose=Purpose.READ)
-        with database as database_url:
+    if all_ and state is not None:
+        raise CommandError("--all can't be combined with --state", ExitCode.USAGE)
+    settings = settings_module.load_settings()
+    saved_seals = [] if heads is None else read_saved_seals(heads)
+    with open_database(settings, Purpose.READ, local=local) as database_url:
 
-            async def work() -> VerificationReport:
-                async with open_verification(settings, database_url) as verification:
-                    return await _verify_ledger(
-                        verification, state, saved_seals, FAULTS_MAX if all_ else 1
-                    )
+        async def work() -> VerificationReport:
+            async with open_verification(settings, database_url) as verification:
+                return await _verify_ledger(
+                    verification, state, saved_seals, FAULTS_MAX if all_ else 1
+                )
 
-            report = asyncio.run(work())
-    except (SettingsError, StoreError) as error:
-        raise _failed_run_error(error) from None
+        report = asyncio.run(work())
     _print_report(report, state, as_json=json_)
     if report.faults:
         raise typer.Exit(ExitCode.REFUSED)
     raise typer.Exit(ExitCode.INTERRUPTED if report.stopped else ExitCode.DONE)
 
 
-def _failed_run_error(error: SettingsError | StoreError) -> CommandError:
-    """Return the command's error for a verification that could not run. Its exit code is never 1, because 1 means that
-    faults were found."""
-    if (
-        isinstance(error, StoreError)
-        and command_error_for_store(error).code is ExitCode.UNAVAILABLE
-    ):
-        return command_error_for_store(error)
-    return CommandError(str(error), ExitCode.USAGE)
+def _terminate(stopped: asyncio.Event) -> None:
+    TERMINATION.record()
+    stopped.set()
 
 
 async def _verify_ledger(
@@ -117,8 +109,9 @@ async def _verify_ledger(
     faults_max: int,
 ) -> VerificationReport:
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stopped.set)
+    loop.add_signal_handler(signal.SIGTERM, _terminate, stopped)
     began = checkpoint_written_at = time.monotonic()
     try:
         await verification.start(None if state is None else read_checkpoint(state))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.connection.service import Key, KeyFile, Local, ServiceOptions, Url, connect
 from saldo.cli.options import Json
 from saldo.cli.output import (
     create_console,
@@ -63,6 +63,7 @@ def watch(
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
+    local: Local = False,
     json_: Json = False,
 ) -> None:
     """Print events as they are recorded, until Ctrl-C.
@@ -71,7 +72,7 @@ def watch(
     """
     start = since if since in {"now", "start"} else parse_time_option("--from", since)
     types = None if not kind else [_TYPES[each] for each in kind]
-    with connect(ServiceOptions(url, key, key_file)) as service:
+    with connect(ServiceOptions(url, key, key_file, local)) as service:
         for user_id in user or ():
             # No event would ever come for a user that does not exist.
             service.client.user(user_id)
@@ -95,7 +96,7 @@ class _EventPrinter:
     def __init__(self) -> None:
         self._console = create_console()
         self._console.print(
-            f"{'time':<20} {'user':>7} {'number':>7} {'what':<8} {'amount':>15} {'balance':>15}",
+            f"{'time':<20} {'user':>7} {'number':>7} {'what':<16} {'amount':>15} {'balance':>15}",
             style="bold",
             soft_wrap=True,
         )
@@ -113,13 +114,14 @@ class _EventPrinter:
         else:
             posted = data.outcome == "posted"
             deposited = data.type == "DEPOSIT"
-            event_name = ("deposit" if deposited else "withdraw") if posted else "refused"
+            kind = "deposit" if deposited else "withdraw"
+            event_name = kind if posted else f"refused {kind}"
             style = ("green" if deposited else "yellow") if posted else "red"
             amount, balance = (
-                format_amount(data.amount if deposited else -data.amount),
+                format_amount(data.amount),
                 data.balance,
             )
         line = Text(f"{format_time(event.time):<20} {event.user_id:>7} {data.number:>7} ")
-        line.append(f"{event_name:<8}", style=style)
+        line.append(f"{event_name:<16}", style=style)
         line.append(f" {amount:>15} {format_amount(balance):>15}")
         self._console.print(line, soft_wrap=True)

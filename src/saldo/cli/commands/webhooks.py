@@ -10,7 +10,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from saldo.bootstrap.webhooks import open_webhook_store
-from saldo.cli.connection.database import query_database
+from saldo.cli.connection.database import LocalDatabase, query_database
+from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import (
     format_count,
@@ -28,7 +29,6 @@ from saldo.parsing.webhooks import (
     parse_state,
 )
 from saldo.settings import model as settings_module
-from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, WebhookChange, Webhooks
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ def create(
         ),
     ] = None,
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Create a webhook and print its secret.
 
@@ -87,9 +88,10 @@ def create(
                 ),
                 webhooks_max=settings.webhooks_max,
             ),
+            local=local,
         )
     except TooManyWebhooksError:
-        raise ConfigurationError(
+        raise CommandError(
             f"the limit of {settings.webhooks_max} webhooks is reached: delete a webhook, or raise SALDO_WEBHOOKS_MAX"
         ) from None
     if json_:
@@ -99,7 +101,7 @@ def create(
 
 
 @app.command("list")
-def list_(json_: Json = False) -> None:
+def list_(json_: Json = False, local: LocalDatabase = False) -> None:
     """List all webhooks with their state."""
     settings = settings_module.load_settings()
     webhooks_found = query_database(
@@ -107,6 +109,7 @@ def list_(json_: Json = False) -> None:
         open_webhook_store,
         lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX),
         read_only=True,
+        local=local,
     )
     if json_:
         for webhook in webhooks_found:
@@ -130,13 +133,14 @@ def list_(json_: Json = False) -> None:
 
 
 @app.command()
-def show(webhook_id: WebhookId, json_: Json = False) -> None:
+def show(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = False) -> None:
     """Show one webhook."""
     webhook = query_database(
         settings_module.load_settings(),
         open_webhook_store,
         lambda webhooks: webhooks.get(webhook_id),
         read_only=True,
+        local=local,
     )
     if webhook is None:
         raise _unknown_webhook_error(webhook_id)
@@ -163,34 +167,35 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
 
 
 @app.command()
-def delete(webhook_id: WebhookId, json_: Json = False) -> None:
+def delete(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = False) -> None:
     """Delete a webhook and its pending deliveries."""
     if not query_database(
         settings_module.load_settings(),
         open_webhook_store,
         lambda webhooks: webhooks.delete(webhook_id),
+        local=local,
     ):
         raise _unknown_webhook_error(webhook_id)
     _print_confirmation(webhook_id, "deleted", as_json=json_)
 
 
 @app.command()
-def enable(webhook_id: WebhookId, json_: Json = False) -> None:
+def enable(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = False) -> None:
     """Enable a webhook.
 
     Delivery continues at the event at which the webhook was disabled, and pending deliveries are retried immediately.
     """
-    _change_webhook(webhook_id, WebhookChange(enabled=True))
+    _change_webhook(webhook_id, WebhookChange(enabled=True), local=local)
     _print_confirmation(webhook_id, "enabled", as_json=json_)
 
 
 @app.command()
-def disable(webhook_id: WebhookId, json_: Json = False) -> None:
+def disable(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = False) -> None:
     """Disable a webhook.
 
     Events are kept, and are delivered when the webhook is enabled again.
     """
-    _change_webhook(webhook_id, WebhookChange(enabled=False))
+    _change_webhook(webhook_id, WebhookChange(enabled=False), local=local)
     _print_confirmation(webhook_id, "disabled", as_json=json_)
 
 
@@ -201,6 +206,7 @@ def deliveries(
         str | None, typer.Option(help="State of the deliveries: pending or dead.")
     ] = None,
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """List pending and dead deliveries, oldest first."""
     parsed_state = _parse_or_fail(lambda: parse_state(state))
@@ -213,7 +219,11 @@ def deliveries(
         )
 
     found = query_database(
-        settings_module.load_settings(), open_webhook_store, list_deliveries, read_only=True
+        settings_module.load_settings(),
+        open_webhook_store,
+        list_deliveries,
+        read_only=True,
+        local=local,
     )
     if found is None:
         raise _unknown_webhook_error(webhook_id)
@@ -255,6 +265,7 @@ def replay(
         typer.Option(help="Id of the event to retry. By default all deliveries are retried."),
     ] = None,
     json_: Json = False,
+    local: LocalDatabase = False,
 ) -> None:
     """Retry dead and pending deliveries immediately."""
     settings = settings_module.load_settings()
@@ -267,7 +278,7 @@ def replay(
             webhook_id, uuid, deliveries_max=settings.webhook_pending_max
         )
 
-    replayed = query_database(settings, open_webhook_store, replay_all)
+    replayed = query_database(settings, open_webhook_store, replay_all, local=local)
     if replayed is None:
         raise _unknown_webhook_error(webhook_id)
     done = {"id": webhook_id, "replayed": replayed}
@@ -278,16 +289,17 @@ def _parse_or_fail(parse: Callable[[], T]) -> T:
     try:
         return parse()
     except InvalidRequestError as error:
-        raise ConfigurationError(str(error)) from None
+        raise CommandError(str(error), ExitCode.USAGE) from None
 
 
-def _change_webhook(webhook_id: int, change: WebhookChange) -> None:
+def _change_webhook(webhook_id: int, change: WebhookChange, *, local: bool) -> None:
     settings = settings_module.load_settings()
     overlap = timedelta(seconds=settings.webhook_secret_overlap_seconds)
     if not query_database(
         settings,
         open_webhook_store,
         lambda webhooks: webhooks.change(webhook_id, change, previous_secret=overlap),
+        local=local,
     ):
         raise _unknown_webhook_error(webhook_id)
 
@@ -297,8 +309,8 @@ def _print_confirmation(webhook_id: int, state: str, *, as_json: bool) -> None:
     print_confirmation(f"webhook {webhook_id} is {state}", done, as_json=as_json)
 
 
-def _unknown_webhook_error(webhook_id: int) -> ConfigurationError:
-    return ConfigurationError(
+def _unknown_webhook_error(webhook_id: int) -> CommandError:
+    return CommandError(
         f"there is no webhook {webhook_id}; `saldo webhooks list` lists all webhooks"
     )
 

@@ -1,11 +1,13 @@
-"""Queries that commands run directly in the database, whether or not a service is running."""
+"""The database of a command that uses it directly: the one in SALDO_DATABASE_URL, or the embedded one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
+
+import typer
 
 from saldo.bootstrap.database import Database, Purpose
 from saldo.settings.model import Settings
@@ -14,12 +16,31 @@ from saldo.store.errors import ConfigurationError, StoreError
 S = TypeVar("S")
 T = TypeVar("T")
 
+LocalDatabase: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--local",
+        help="If SALDO_DATABASE_URL is not set and no service is running on the data directory (SALDO_DATA_DIR), start "
+        "the embedded database in this directory for the duration of the command.",
+    ),
+]
+
+
+def open_database(settings: Settings, purpose: Purpose, *, local: bool) -> Database:
+    """Return the database of a command, which is a context manager.
+
+    Args:
+        local: Whether the embedded server is started if none is running.
+    """
+    return Database(settings, beside_service=True, purpose=purpose, may_start=local)
+
 
 def query_database(
     settings: Settings,
     open_store: Callable[[Settings, str], AbstractAsyncContextManager[S]],
     query: Callable[[S], Awaitable[T]],
     *,
+    local: bool,
     read_only: bool = False,
 ) -> T:
     """Run a query on the database, and return its result.
@@ -27,6 +48,7 @@ def query_database(
     Args:
         open_store: Opens the store on a connection string.
         query: The query on the store.
+        local: Whether the embedded server is started if none is running.
         read_only: Whether the query only reads. If so, nothing in the database is changed, and no lock that blocks
             writers is taken.
 
@@ -39,7 +61,7 @@ def query_database(
             return await query(store)
 
     purpose = Purpose.READ if read_only else Purpose.CHANGE
-    with Database(settings, beside_service=True, purpose=purpose) as database_url:
+    with open_database(settings, purpose, local=local) as database_url:
         try:
             return asyncio.run(run(database_url))
         except StoreError as error:

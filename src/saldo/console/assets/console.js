@@ -421,7 +421,7 @@
       }
       if (this.stream) return;
       if (this.missed) this.changed();
-      this.stream = new EventSource(`/console/live?user_id=${this.mark.dataset.user}`);
+      this.stream = new EventSource(`${document.body.dataset.events}?user_id=${this.mark.dataset.user}`);
       this.stream.onopen = () => this.tell("on");
       this.stream.onerror = () => {
         this.tell("lost");

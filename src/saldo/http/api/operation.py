@@ -129,4 +129,6 @@ async def get_metrics(service: InjectedContext, request: HttpRequest) -> Respons
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi_document(request: HttpRequest) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
-    return build_openapi_document(request.app)
+    path_prefix = get_request_state(request.scope).path_prefix
+    document = build_openapi_document(request.app)
+    return document | {"servers": [{"url": path_prefix}]} if path_prefix else document

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 
 from saldo.auth.api_key import SECRET_LENGTH_MAX, SECRET_LENGTH_MIN
+from saldo.encoding.urls import is_path_prefix
 from saldo.settings.section import SettingsSection
 from saldo.settings.validators import Unset, check_networks, parse_networks, split_list
 
@@ -122,6 +123,12 @@ class BrowserAndProxySettings(SettingsSection):
         "client's address, which matters for keys that are limited to networks. By default no proxy is "
         "trusted.",
     )
+    path_prefix: Annotated[str | None, Unset] = Field(
+        None,
+        description="Path under which a reverse proxy serves Saldo, such as /ledger, if the proxy removes it from the "
+        "path of each request. Links, redirects and cookies of the console, /docs and the OpenAPI document contain it. "
+        "The header X-Forwarded-Prefix of a trusted proxy takes precedence.",
+    )
     cors_origins: Annotated[str | None, Unset] = Field(
         None,
         description="Origins, separated by commas, whose pages may call the API from a browser (CORS), such as "
@@ -132,6 +139,13 @@ class BrowserAndProxySettings(SettingsSection):
     @classmethod
     def _check_proxies(cls, networks: str | None) -> str | None:
         return check_networks(networks)
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _check_path_prefix(cls, prefix: str | None) -> str | None:
+        if prefix is not None and not is_path_prefix(prefix):
+            raise ValueError("expected a path such as /ledger, without a final slash")
+        return prefix
 
     @field_validator("cors_origins")
     @classmethod

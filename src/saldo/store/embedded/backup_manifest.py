@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from saldo.store.embedded.binaries import Programs
-from saldo.store.errors import ConfigurationError
+from saldo.store.errors import ConfigurationError, DamagedDataError
 
 MANIFEST_NAME = "backup_manifest"
 CHECKSUMS = "SHA256"
@@ -39,7 +39,7 @@ def verify_backup(backup: Path, programs: Programs) -> None:
     for path in backup.rglob("*"):
         name = str(path.relative_to(backup))
         if path.is_file() and name not in listed and not name.startswith(f"{WAL_DIRECTORY}/"):
-            raise ConfigurationError(f"{path} does not belong to this backup")
+            raise DamagedDataError(f"{path} does not belong to this backup")
     for wal in manifest["WAL-Ranges"]:
         programs.run(
             "pg_waldump",
@@ -62,7 +62,7 @@ def _read_manifest(backup: Path) -> Any:
     except (ValueError, KeyError):
         intact = False
     if not intact:
-        raise ConfigurationError(f"{path} was changed after the backup")
+        raise DamagedDataError(f"{path} was changed after the backup")
     return manifest
 
 
@@ -77,5 +77,5 @@ def _check_file(path: Path, file: Any) -> None:
                 if hashlib.file_digest(content, "sha256").hexdigest() == file["Checksum"]:
                     return
     except FileNotFoundError:
-        raise ConfigurationError(f"{path} is missing") from None
-    raise ConfigurationError(f"{path} was changed after the backup")
+        raise DamagedDataError(f"{path} is missing") from None
+    raise DamagedDataError(f"{path} was changed after the backup")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from saldo.store.errors import ConfigurationError
+from saldo.store.errors import DamagedDataError
 from saldo.store.statements import load_statement
 
 
@@ -44,7 +44,7 @@ def check_integrity(url: str) -> IntegrityReport:
     """Read and check the whole ledger.
 
     Raises:
-        ConfigurationError: The ledger violates rules. The message names them. psycopg.Error: The ledger can't be read.
+        DamagedDataError: The ledger violates rules. The message names them. psycopg.Error: The ledger can't be read.
     """
     with psycopg.connect(url) as connection:
         row = connection.execute(load_statement("schema/integrity_check")).fetchone()
@@ -52,5 +52,5 @@ def check_integrity(url: str) -> IntegrityReport:
     found = IntegrityReport(*row)
     if found.faults:
         written = ", ".join(f"{name}: {count:,}" for name, count in found.faults.items())
-        raise ConfigurationError(f"the ledger is not intact: {written}")
+        raise DamagedDataError(f"the ledger is not intact: {written}")
     return found
