@@ -17,8 +17,8 @@ class LedgerTotals:
 
     Attributes:
         balance: The sum of all users' balances in minor units.
-        deposited, withdrawn: The sums of posted deposits and withdrawals in minor units, since the ledger was created or
-            since its upgrade to the version that counts them.
+        deposited, withdrawn: The sums of posted deposits and withdrawals in minor units. They begin when the ledger is
+            created, or upgraded to the version that counts them.
         seconds_behind: The age of the oldest entry that is not counted yet; 0 if all are counted.
     """
 
@@ -50,8 +50,12 @@ class Totals:
         Raises:
             StoreError: The database can't be queried.
         """
-        ((users, posted, refused, *amounts, behind),) = await fetch(self._pool, "totals/read")
-        return LedgerTotals(users, posted, refused, *map(int, amounts), behind)
+        ((users, posted, refused, balance, deposited, withdrawn, behind),) = await fetch(
+            self._pool, "totals/read"
+        )
+        return LedgerTotals(
+            users, posted, refused, int(balance), int(deposited), int(withdrawn), behind
+        )
 
     async def advance_totals(self, per_shard: int) -> CountResult:
         """Count up to `per_shard` further entries of each shard.

@@ -75,7 +75,9 @@ async def test_concurrent_counters_count_every_entry_once(
     assert (before.posted_entries, before.users) == (0, 0)
     assert before.seconds_behind > 0
     counts = await asyncio.gather(*(_count_all(totals) for _ in range(4)))
-    assert sum(sum(each) for each in counts) == expected.posted_entries + expected.refused_entries + 2
+    assert (
+        sum(sum(each) for each in counts) == expected.posted_entries + expected.refused_entries + 2
+    )
     assert await totals.read_totals() == expected
 
 
