@@ -34,7 +34,7 @@ class SinkFigures(Protocol):
     def is_blocked(self) -> bool: ...
 
 
-class ServerFigures(Protocol):
+class SessionFigures(Protocol):
     """The metrics of the database server (`saldo.store.server_figures.ServerFigures`)."""
 
     @property
@@ -131,7 +131,7 @@ class DatabaseMetrics(NamedTuple):
     """
 
     roundtrip_seconds: float | None
-    server: ServerFigures | None
+    server: SessionFigures | None
     replica_lag_seconds: float | None
     sinks: Sequence[SinkFigures]
     webhooks: Sequence[WebhookFigures]
@@ -187,7 +187,7 @@ def _database_metrics(
         )
 
 
-def _server_metrics(server: ServerFigures) -> Iterator[Metric]:
+def _server_metrics(server: SessionFigures) -> Iterator[Metric]:
     yield _create_gauge(
         "saldo_database_waiting_sessions",
         "Sessions of the database that wait for a lock.",
