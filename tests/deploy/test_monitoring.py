@@ -60,6 +60,9 @@ SLOW = {
 
 JOB = "ledger-prod"
 
+ABSENT = {"Certificate", "WAL archive"}
+"""Panels without data in a service without TLS on a server without an archive."""
+
 HOW_TO = Path(__file__).parents[2] / "docs" / "howto" / "monitor.md"
 
 WRONG_ENTRY = """
@@ -133,6 +136,8 @@ def _wait_for_every_panel(watching: Prometheus) -> None:
         for row in ROWS.values()
         for panel in row
         for query in panel.queries
+        # The job has no TLS, and the embedded server has no archive; see ABSENT. Exporters are not started here.
+        if panel.exporter is None and panel.title not in ABSENT
     }
 
     def empty() -> list[str]:
