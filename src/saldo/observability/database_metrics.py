@@ -78,9 +78,9 @@ class LedgerFigures(Protocol):
     @property
     def balance(self) -> int: ...
     @property
-    def deposited(self) -> int: ...
+    def deposit_sum(self) -> int: ...
     @property
-    def withdrawn(self) -> int: ...
+    def withdrawal_sum(self) -> int: ...
     @property
     def seconds_behind(self) -> float: ...
 
@@ -301,8 +301,8 @@ def _ledger_metrics(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
         "Sum of the posted deposits and withdrawals, in units of the currency.",
         labels=["type"],
     )
-    amounts.add_metric(["deposit"], ledger.deposited / 10**decimals)
-    amounts.add_metric(["withdrawal"], ledger.withdrawn / 10**decimals)
+    amounts.add_metric(["deposit"], ledger.deposit_sum / 10**decimals)
+    amounts.add_metric(["withdrawal"], ledger.withdrawal_sum / 10**decimals)
     yield amounts
     yield _create_gauge("saldo_ledger_users", "Number of users.", ledger.users)
     yield entries

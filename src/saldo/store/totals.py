@@ -17,8 +17,8 @@ class LedgerTotals:
 
     Attributes:
         balance: The sum of all users' balances in minor units.
-        deposited, withdrawn: The sums of posted deposits and withdrawals in minor units. They begin when the ledger is
-            created, or upgraded to the version that counts them.
+        deposit_sum, withdrawal_sum: The sums of posted deposits and withdrawals in minor units. They begin when the
+            ledger is created, or upgraded to the version that counts them.
         seconds_behind: The age of the oldest entry that is not counted yet; 0 if all are counted.
     """
 
@@ -26,8 +26,8 @@ class LedgerTotals:
     posted_entries: int
     refused_entries: int
     balance: int
-    deposited: int
-    withdrawn: int
+    deposit_sum: int
+    withdrawal_sum: int
     seconds_behind: float
 
 
@@ -50,11 +50,11 @@ class Totals:
         Raises:
             StoreError: The database can't be queried.
         """
-        ((users, posted, refused, balance, deposited, withdrawn, behind),) = await fetch(
+        ((users, posted, refused, balance, deposit_sum, withdrawal_sum, behind),) = await fetch(
             self._pool, "totals/read"
         )
         return LedgerTotals(
-            users, posted, refused, int(balance), int(deposited), int(withdrawn), behind
+            users, posted, refused, int(balance), int(deposit_sum), int(withdrawal_sum), behind
         )
 
     async def advance_totals(self, per_shard: int) -> CountResult:

@@ -70,7 +70,7 @@ async def test_concurrent_counters_count_every_entry_once(
 ) -> None:
     expected = await _post_some(own_ledger.service_role_url)
     assert expected.refused_entries
-    assert expected.withdrawn
+    assert expected.withdrawal_sum
     before = await totals.read_totals()
     assert (before.posted_entries, before.users) == (0, 0)
     assert before.seconds_behind > 0
