@@ -8,7 +8,7 @@ aggregated with `max by` and never with `sum`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,28 @@ SELECTOR = 'job="$job",instance=~"$instance"'
 COLUMNS = 24
 RATE = "[$__rate_interval]"
 
-GREEN, YELLOW, RED = "green", "yellow", "red"
+GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE = "green", "yellow", "orange", "red", "blue", "purple"
+
+RUNBOOK_URL = "https://saldo.example/docs/howto/monitor.html"
+"""Address of the runbooks, which an operator replaces as in the alerts."""
+
+CONSOLE_URL = "https://saldo.example/console"
+"""Address of the console, which an operator replaces."""
+
+STATUS_COLOURS = {"2..": GREEN, "4..": YELLOW, "429": ORANGE, "5..": RED}
+"""Colours of series by regular expressions of their names. The last one that matches is used."""
+
+OUTCOME_COLOURS = {
+    "posted": GREEN,
+    "insufficient_funds": ORANGE,
+    "balance_above_maximum": YELLOW,
+    "unknown_user": PURPLE,
+    "conflict": BLUE,
+}
+DIRECTION_COLOURS = {"deposits": GREEN, "withdrawals": BLUE}
+UP_DOWN = {"0": ("down", RED), "1": ("up", GREEN)}
+YES_NO = {"0": ("no", RED), "1": ("yes", GREEN)}
+NO_YES = {"0": ("no", GREEN), "1": ("yes", RED)}
 
 Steps = Sequence[tuple[str, float]]
 """The colours of a panel's thresholds, each with the value from which it applies."""
@@ -51,13 +72,15 @@ class Panel:
         decimals: The number of decimals. With None, Grafana chooses it, and rounds 99.85 % to 99.9 %.
         no_value: The text that replaces a number while there is no value.
         names: The texts and colours that replace certain values.
+        colours: The colours of series by regular expressions of their names.
+        exporter: The exporter whose metrics the panel shows; None if it is Saldo. Such a panel is empty without it.
     """
 
     title: str
     description: str
     unit: str
     queries: Sequence[Query]
-    kind: Literal["timeseries", "stat", "heatmap"] = "timeseries"
+    kind: Literal["timeseries", "stat", "heatmap", "state-timeline"] = "timeseries"
     steps: Steps = ()
     stacked: bool = False
     width: int = 8
@@ -66,13 +89,16 @@ class Panel:
     decimals: int | None = None
     no_value: str | None = None
     names: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    colours: Mapping[str, str] = field(default_factory=dict)
+    exporter: Literal["blackbox", "postgres", "rabbitmq", "node"] | None = None
 
 
 def stat(
     title: str, description: str, unit: str, query: Query, steps: Steps = (), **other: Any
 ) -> Panel:
     """Return a panel with a single number."""
-    return Panel(title, description, unit, [query], "stat", steps, width=4, height=4, **other)
+    size = {"width": 4, "height": 4}
+    return Panel(title, description, unit, [query], "stat", steps, **(size | other))
 
 
 def quantiles(
@@ -125,27 +151,203 @@ def zero_while_down(expression: str) -> str:
     return f'({expression}) * (max(up{{job="$job"}}) > bool 0)'
 
 
-YES_NO = {"0": ("no", RED), "1": ("yes", GREEN)}
+def budget_left(share: str, objective: float) -> str:
+    """Return the expression for the share of an error budget that is left. It is negative after a missed objective."""
+    return f"1 - ({share}) / {objective}"
 
-SERVICE = [
+
+def timeline(
+    title: str, description: str, query: Query, names: Mapping[str, tuple[str, str]]
+) -> Panel:
+    """Return a panel that shows a state over time, with a line for each series."""
+    return Panel(title, description, "short", [query], "state-timeline", names=names)
+
+
+IDLE = "idle"
+DECIDED = f'sum(rate(saldo_transactions_total{{@,replayed="false"}}{RATE}))'
+POSTED = f'sum(rate(saldo_transactions_total{{@,outcome="posted",replayed="false"}}{RATE}))'
+REFUSED = f'sum(rate(saldo_transactions_total{{@,outcome!="posted",replayed="false"}}{RATE}))'
+FLOW = f"max by (type) (rate(saldo_ledger_amount_total{{@}}{RATE})) * 60"
+
+OVERVIEW = [
     stat(
         "Alerts firing",
-        "Firing alerts of this job. The number is 0, too, if Prometheus has no rules for Saldo. docs/howto/monitor.md "
-        "has a section about each alert.",
+        "Firing alerts of this job and of its probe. The number is 0, too, if Prometheus has no rules for Saldo. "
+        "docs/howto/monitor.md has a section about each alert.",
         "short",
         Query(
-            'count(ALERTS{alertname=~"Saldo.+",alertstate="firing",job="$job"}) or vector(0)',
+            'count(ALERTS{alertname=~"Saldo.+",severity!="none",alertstate="firing",job=~"|saldo-probe"} '
+            'or ALERTS{alertname=~"Saldo.+",alertstate="firing",job="$job"}) or vector(0)',
             "firing",
         ),
         [(RED, 1)],
+        decimals=0,
     ),
     stat(
         "Instances up",
-        "Share of the instances that Prometheus can scrape.",
-        "percentunit",
-        Query('avg(up{job="$job"})', "up"),
+        "Number of instances that Prometheus can scrape.",
+        "short",
+        Query('sum(up{job="$job"})', "up"),
         [(GREEN, 1)],
-        maximum=1,
+        decimals=0,
+        no_value="none",
+        width=2,
+    ),
+    stat(
+        "of",
+        "Number of instances that Prometheus should scrape.",
+        "short",
+        Query('count(up{job="$job"})', "instances"),
+        decimals=0,
+        no_value="none",
+        width=2,
+    ),
+    stat(
+        "Errors, 5 min",
+        "Share of the API's responses of the last 5 minutes that are 5xx. Responses 401, 403 and 429 are not counted. "
+        "The objective allows 0.1 %.",
+        "percentunit",
+        Query(error_share("[5m]"), "errors"),
+        [(YELLOW, 0.0001), (RED, 0.001)],
+        decimals=2,
+        no_value=NO_TRAFFIC,
+    ),
+    stat(
+        "p99 of posts, 5 min",
+        "99 % of the requests POST /v1/transaction to the slowest instance took at most this long.",
+        "s",
+        Query(
+            "max(histogram_quantile(0.99, sum by (le, instance) "
+            f"(rate(saldo_http_request_duration_seconds_bucket{{@,{POST}}}[5m]))) >= 0)",
+            "p99",
+        ),
+        [(YELLOW, 0.1), (RED, 0.25)],
+        decimals=2,
+        no_value=IDLE,
+    ),
+    stat(
+        "Posted",
+        "Transactions posted per second, without replays.",
+        "ops",
+        Query(f"{POSTED} or vector(0)", "posted"),
+        decimals=2,
+    ),
+    stat(
+        "Refused share",
+        "Share of the decided transactions that were refused, without replays.",
+        "percentunit",
+        Query(f"({REFUSED} or vector(0)) / ({DECIDED} > 0)", "refused"),
+        decimals=2,
+        no_value=IDLE,
+    ),
+    stat(
+        "Fullest queue",
+        "Waiting requests as a share of the admission limit, of the instance with the highest share.",
+        "percentunit",
+        Query(
+            "max(sum by (instance) (saldo_queue_requests{@}) "
+            "/ sum by (instance) (saldo_queue_admission_limit_requests{@}))",
+            "queue",
+        ),
+        [(YELLOW, 0.5), (RED, 0.8)],
+        decimals=2,
+        no_value="no instance",
+    ),
+    stat(
+        "Busiest lanes",
+        "Share of the lanes with a batch in flight, of the instance with the highest share.",
+        "percentunit",
+        Query(
+            f"max(sum by (instance) (avg_over_time(saldo_lanes_busy{{@}}{RATE})) "
+            "/ sum by (instance) (saldo_lanes{@}))",
+            "lanes",
+        ),
+        [(YELLOW, 0.8), (RED, 0.95)],
+        decimals=2,
+        no_value="no instance",
+    ),
+    stat(
+        "Worst sink",
+        "Lag of the sink or webhook that is furthest behind: the age of its oldest event that is not confirmed, or of "
+        "its oldest pending delivery.",
+        "s",
+        Query(
+            "max(saldo_sink_seconds_behind{@} or saldo_webhook_oldest_pending_seconds{@})",
+            "behind",
+        ),
+        [(YELLOW, 60), (RED, 900)],
+        decimals=2,
+        no_value="no sinks",
+    ),
+    stat(
+        "Audit faults",
+        "Faults that the audit found and that are not acknowledged. Each is an incident: see docs/howto/monitor.md.",
+        "short",
+        Query("max(saldo_audit_faults{@})", "faults"),
+        [(RED, 1)],
+        decimals=0,
+        no_value="no database",
+    ),
+    stat(
+        "Deposits per minute",
+        "Sum of the posted deposits per minute, in units of the ledger's currency.",
+        "none",
+        Query(
+            f'max(rate(saldo_ledger_amount_total{{@,type="deposit"}}{RATE})) * 60 or vector(0)',
+            "deposits",
+        ),
+        decimals=2,
+    ),
+    stat(
+        "Withdrawals per minute",
+        "Sum of the posted withdrawals per minute, in units of the ledger's currency.",
+        "none",
+        Query(
+            f'max(rate(saldo_ledger_amount_total{{@,type="withdrawal"}}{RATE})) * 60 or vector(0)',
+            "withdrawals",
+        ),
+        decimals=2,
+    ),
+    stat(
+        "Reached from outside",
+        "Whether the probe got a successful response from /healthz/ready. It needs the blackbox exporter.",
+        "short",
+        Query('min(probe_success{job="saldo-probe"})', "reached"),
+        [(GREEN, 1)],
+        decimals=0,
+        no_value="no probe",
+        names=YES_NO,
+        exporter="blackbox",
+    ),
+    stat(
+        "Database up",
+        "Whether the database responded to all instances at the last scrape.",
+        "short",
+        Query("min(saldo_database_up{@})", "up"),
+        [(GREEN, 1)],
+        decimals=0,
+        no_value="no instance",
+        names=YES_NO,
+    ),
+    stat(
+        "Error budget left, 30 days",
+        "Share of the error budget of 30 days that is left. It is negative if the objective of 99.9 % is missed. "
+        "Prometheus must keep 35 days of data.",
+        "percentunit",
+        Query(budget_left(error_share("[30d]"), 0.001), "left"),
+        [(YELLOW, 0), (GREEN, 0.25)],
+        decimals=2,
+        no_value=NO_TRAFFIC,
+    ),
+    stat(
+        "Latency budget left, 30 days",
+        "Share of the latency budget of 30 days that is left. It is negative if the objective of 99 % within 250 ms is "
+        "missed.",
+        "percentunit",
+        Query(budget_left(slow_share("[30d]"), 0.01), "left"),
+        [(YELLOW, 0), (GREEN, 0.25)],
+        decimals=2,
+        no_value=NO_TRAFFIC,
     ),
     stat(
         "Responses without error, 1 h",
@@ -159,29 +361,39 @@ SERVICE = [
     ),
     stat(
         "Posts within 250 ms, 1 h",
-        "Share of the requests POST /v1/transaction that take at most 250 ms. The objective is 99 %. The "
-        "value is 0 while "
-        "no instance is up.",
+        "Share of the requests POST /v1/transaction that take at most 250 ms. The objective is 99 %. The value is 0 "
+        "while no instance is up.",
         "percentunit",
         Query(zero_while_down(f"1 - ({slow_share('[1h]')})"), "fast"),
         [(YELLOW, 0.95), (GREEN, 0.99)],
         decimals=2,
         no_value=NO_TRAFFIC,
     ),
-    stat(
-        "Requests",
-        "Requests per second, all routes.",
-        "reqps",
-        Query(f"sum(rate(saldo_http_requests_total{{@}}{RATE}))", "requests"),
+    timeline(
+        "Instances",
+        "Whether Prometheus can scrape each instance.",
+        Query('up{job="$job"}', "{{instance}}"),
+        UP_DOWN,
     ),
-    stat(
-        "Database up",
-        "Whether the database responded to all instances at the last scrape.",
-        "short",
-        Query("min(saldo_database_up{@})", "up"),
-        [(GREEN, 1)],
-        names=YES_NO,
+    Panel(
+        "Money flow",
+        "Sum of the posted deposits and withdrawals per minute, in units of the ledger's currency. The relay's process "
+        "counts them along the log, every few seconds.",
+        "none",
+        [Query(FLOW, "{{type}}s")],
+        decimals=2,
+        colours=DIRECTION_COLOURS,
     ),
+    Panel(
+        "p99 of posts by instance",
+        "99 % of the requests POST /v1/transaction to the instance took at most this long. The line is the objective.",
+        "s",
+        quantiles("saldo_http_request_duration_seconds", POST, (0.99,)),
+        steps=[(RED, 0.25)],
+    ),
+]
+
+REQUESTS = [
     Panel(
         "Requests by route",
         "Requests per second.",
@@ -205,6 +417,7 @@ SERVICE = [
             )
         ],
         stacked=True,
+        colours=STATUS_COLOURS,
     ),
     Panel(
         "Errors",
@@ -227,6 +440,18 @@ SERVICE = [
             )
         ],
         stacked=True,
+        colours={"401": YELLOW, "403": PURPLE, "429": ORANGE},
+    ),
+    Panel(
+        "Closed connections of slow clients",
+        "Connections per second that were closed because the client was too slow, by what the service waited for.",
+        "ops",
+        [
+            Query(
+                f"sum by (phase) (rate(saldo_http_connection_timeouts_total{{@}}{RATE}))",
+                "{{phase}}",
+            )
+        ],
     ),
     Panel(
         "Latency of POST /v1/transaction",
@@ -281,16 +506,29 @@ SERVICE = [
 
 ENGINE = [
     Panel(
-        "Outcomes",
-        "Transactions decided per second, by outcome, without replays.",
+        "Posted transactions",
+        "Transactions posted per second by instance, without replays.",
         "ops",
         [
             Query(
-                f'sum by (outcome) (rate(saldo_transactions_total{{@,replayed="false"}}{RATE}))',
+                "sum by (instance) (rate("
+                f'saldo_transactions_total{{@,outcome="posted",replayed="false"}}{RATE}))',
+                "{{instance}}",
+            )
+        ],
+    ),
+    Panel(
+        "Refused transactions",
+        "Transactions refused per second, by reason, without replays.",
+        "ops",
+        [
+            Query(
+                f'sum by (outcome) (rate(saldo_transactions_total{{@,outcome!="posted",replayed="false"}}{RATE}))',
                 "{{outcome}}",
             )
         ],
         stacked=True,
+        colours=OUTCOME_COLOURS,
     ),
     Panel(
         "Replays",
@@ -417,24 +655,87 @@ DATABASE = [
         [Query("saldo_database_roundtrip_seconds{@}", "{{instance}}")],
         steps=[(YELLOW, 0.05)],
     ),
-    Panel(
+    timeline(
         "Database up",
-        "1 if the database responded at the scrape.",
-        "short",
-        [Query("saldo_database_up{@}", "{{instance}}")],
-        maximum=1,
+        "Whether the database responded to each instance at the scrape.",
+        Query("saldo_database_up{@}", "{{instance}}"),
+        UP_DOWN,
     ),
     Panel(
-        "Pool connections",
-        "Connections in use and idle, of all instances. If a pool is always exhausted, its requests wait.",
+        "Pool connections in use",
+        "Connections in use as a share of the pool's limit, by pool and instance. At the limit, requests wait.",
+        "percentunit",
+        [
+            Query(
+                'sum by (pool, instance) (saldo_pool_connections{@,state="used"}) '
+                "/ sum by (pool, instance) (saldo_pool_connections_limit{@})",
+                "{{pool}}, {{instance}}",
+            )
+        ],
+        maximum=1,
+        steps=[(YELLOW, 0.8)],
+    ),
+    Panel(
+        "Requests that wait for a connection",
+        "Requests that wait for a connection of a pool, by pool and instance.",
         "short",
         [
             Query(
-                "sum by (pool, state) (saldo_pool_connections{@})",
-                "{{pool}}, {{state}}",
+                "sum by (pool, instance) (saldo_pool_waiting_requests{@})",
+                "{{pool}}, {{instance}}",
             )
         ],
-        stacked=True,
+    ),
+    Panel(
+        "Sessions waiting for a lock",
+        "Sessions of the database that wait for a lock. Those of other roles are counted only if Saldo's role is a "
+        "member of pg_read_all_stats.",
+        "short",
+        [Query("max(saldo_database_waiting_sessions{@})", "waiting")],
+    ),
+    Panel(
+        "Longest transaction",
+        "Age of the oldest open transaction of the database. A long statement or a forgotten session holds locks and "
+        "delays vacuum.",
+        "s",
+        [Query("max(saldo_database_longest_transaction_seconds{@})", "age")],
+        steps=[(YELLOW, 600)],
+    ),
+    Panel(
+        "Replica lag",
+        "Lag of the read replica, from the last transaction that it has replayed. The line is the threshold of the "
+        "alert. It is absent without SALDO_DATABASE_REPLICA_URL.",
+        "s",
+        [Query("max(saldo_replica_lag_seconds{@})", "lag")],
+        steps=[(RED, 60)],
+    ),
+    Panel(
+        "WAL archive",
+        "Archived WAL files and failed attempts in 10 minutes. It is absent if the server does not archive its WAL.",
+        "short",
+        [
+            Query("max(increase(saldo_wal_archived_files_total{@}[10m]))", "archived"),
+            Query("max(increase(saldo_wal_archive_failures_total{@}[10m]))", "failures"),
+        ],
+        colours={"archived": GREEN, "failures": RED},
+    ),
+    Panel(
+        "Age of the last backup",
+        "Time since the last successful backup. The job that takes the backup writes the metric for the node exporter.",
+        "s",
+        [Query("time() - max(saldo_backup_last_success_timestamp_seconds)", "age")],
+        steps=[(RED, 26 * 3600)],
+        exporter="node",
+    ),
+    Panel(
+        "Connections of the server",
+        "Connections of all clients by state, and max_connections. It needs the PostgreSQL exporter.",
+        "short",
+        [
+            Query("sum by (state) (pg_stat_activity_count)", "{{state}}"),
+            Query("max(pg_settings_max_connections)", "limit"),
+        ],
+        exporter="postgres",
     ),
     Panel(
         "Data disk, free",
@@ -481,22 +782,19 @@ RELAY = [
         "short",
         [Query("max by (sink) (saldo_sink_events_behind{@})", "{{sink}}")],
     ),
-    Panel(
+    timeline(
         "Sinks blocked by the broker",
-        "1 if RabbitMQ accepts no messages from the relay, because it is low on memory or disk space. "
+        "Whether RabbitMQ accepts no messages from the relay, because it is low on memory or disk space. "
         "RabbitMQ does not "
         "report this for streams.",
-        "short",
-        [Query("max by (sink) (saldo_sink_blocked{@})", "{{sink}}")],
-        maximum=1,
-        steps=[(RED, 1)],
+        Query("max by (sink) (saldo_sink_blocked{@})", "{{sink}}"),
+        NO_YES,
     ),
-    Panel(
+    timeline(
         "Sinks with an active relay",
-        "1 if a relay holds the sink's lease. A disabled webhook has no relay.",
-        "short",
-        [Query("max by (sink) (saldo_sink_active{@})", "{{sink}}")],
-        maximum=1,
+        "Whether a relay holds the sink's lease. A disabled webhook has no relay.",
+        Query("max by (sink) (saldo_sink_active{@})", "{{sink}}"),
+        YES_NO,
     ),
     Panel(
         "Events confirmed",
@@ -517,6 +815,17 @@ RELAY = [
         "short",
         [Query("max by (sink) (increase(saldo_sink_failures_total{@}[10m]))", "{{sink}}")],
         steps=[(RED, 3)],
+    ),
+    Panel(
+        "Messages in the broker",
+        "Messages in all queues of RabbitMQ: ready for consumers, or delivered and not acknowledged. It needs "
+        "RabbitMQ's own exporter.",
+        "short",
+        [
+            Query("sum(rabbitmq_queue_messages_ready)", "ready"),
+            Query("sum(rabbitmq_queue_messages_unacked)", "unacknowledged"),
+        ],
+        exporter="rabbitmq",
     ),
     Panel(
         "Webhook delivery attempts",
@@ -553,12 +862,11 @@ RELAY = [
         ],
         steps=[(RED, 900)],
     ),
-    Panel(
+    timeline(
         "Disabled webhooks",
-        "1 if the webhook is disabled, so that no events are sent to it.",
-        "short",
-        [Query("max by (webhook) (saldo_webhook_disabled{@})", "webhook {{webhook}}")],
-        maximum=1,
+        "Whether the webhook is disabled, so that no events are sent to it.",
+        Query("max by (webhook) (saldo_webhook_disabled{@})", "webhook {{webhook}}"),
+        NO_YES,
     ),
     Panel(
         "Live stream subscribers",
@@ -601,13 +909,6 @@ BUSINESS = [
         "Refused transactions since the ledger was created.",
         "short",
         Query('max(saldo_ledger_entries{@,outcome="refused"})', "refused"),
-    ),
-    stat(
-        "Faults",
-        "Faults that the audit found and that are not acknowledged. Each is an incident: see docs/howto/monitor.md.",
-        "short",
-        Query("max(saldo_audit_faults{@})", "faults"),
-        [(RED, 1)],
     ),
     stat(
         "Lag of the totals",
@@ -668,6 +969,7 @@ BUSINESS = [
             )
         ],
         stacked=True,
+        colours=OUTCOME_COLOURS,
     ),
     Panel(
         "Audit",
@@ -693,15 +995,30 @@ BUSINESS = [
 PROCESS = [
     Panel(
         "CPU",
-        "CPU cores in use by all workers of an instance, without the relay process.",
+        "CPU cores in use by all processes of an instance, and by the relay's process alone.",
         "none",
-        [Query(f"sum by (instance) (rate(process_cpu_seconds_total{{@}}{RATE}))", "{{instance}}")],
+        [
+            Query(
+                f"sum by (instance) (rate(process_cpu_seconds_total{{@}}{RATE}))", "{{instance}}"
+            ),
+            Query(
+                f'sum by (instance) (rate(process_cpu_seconds_total{{@,process="relay"}}{RATE}))',
+                "{{instance}}, relay",
+            ),
+        ],
     ),
     Panel(
         "Memory",
-        "Resident memory of all workers of an instance. Shared pages are counted for each worker.",
+        "Resident memory of all processes of an instance, and of the relay's process alone. Shared pages are counted "
+        "for each process.",
         "bytes",
-        [Query("sum by (instance) (process_resident_memory_bytes{@})", "{{instance}}")],
+        [
+            Query("sum by (instance) (process_resident_memory_bytes{@})", "{{instance}}"),
+            Query(
+                'sum by (instance) (process_resident_memory_bytes{@,process="relay"})',
+                "{{instance}}, relay",
+            ),
+        ],
     ),
     Panel(
         "Event loop lag",
@@ -712,9 +1029,12 @@ PROCESS = [
     ),
     Panel(
         "Open files",
-        "Open files of all workers of an instance, including connections.",
+        "Open files of all processes of an instance, including connections, and of the relay's process alone.",
         "short",
-        [Query("sum by (instance) (process_open_fds{@})", "{{instance}}")],
+        [
+            Query("sum by (instance) (process_open_fds{@})", "{{instance}}"),
+            Query('sum by (instance) (process_open_fds{@,process="relay"})', "{{instance}}, relay"),
+        ],
     ),
     Panel(
         "Uptime",
@@ -722,10 +1042,23 @@ PROCESS = [
         "s",
         [
             Query(
-                "time() - max by (instance) (process_start_time_seconds{@})",
+                'time() - max by (instance) (process_start_time_seconds{@,process!="relay"})',
                 "{{instance}}",
             )
         ],
+    ),
+    Panel(
+        "Certificate",
+        "Time until the TLS certificate of the instance expires. It is absent without TLS. The lines are the "
+        "thresholds of the alerts.",
+        "s",
+        [
+            Query(
+                "min by (instance) (saldo_tls_certificate_expiry_timestamp_seconds{@}) - time()",
+                "{{instance}}",
+            )
+        ],
+        steps=[(YELLOW, 2 * 86400), (GREEN, 14 * 86400)],
     ),
     Panel(
         "Versions",
@@ -742,7 +1075,8 @@ PROCESS = [
 ]
 
 ROWS: Mapping[str, Sequence[Panel]] = {
-    "Service": SERVICE,
+    "Overview": OVERVIEW,
+    "Requests": REQUESTS,
     "Engine": ENGINE,
     "Database": DATABASE,
     "Relay and webhooks": RELAY,
@@ -757,21 +1091,14 @@ def dashboard() -> dict[str, Any]:
     panels: list[dict[str, Any]] = []
     top = 0
     for title, row in ROWS.items():
+        is_collapsed = bool(panels)  # all rows but the first, so that only its queries run at first
         position = {"x": 0, "y": top, "w": COLUMNS, "h": 1}
-        panels.append(
-            {"id": next(ids), "type": "row", "title": title, "collapsed": False, "panels": []}
-            | {"gridPos": position}
-        )
-        top += 1
-        left, height = 0, 0
-        for panel in row:
-            if left + panel.width > COLUMNS:
-                left, top, height = 0, top + height, 0
-            position = {"x": left, "y": top, "w": panel.width, "h": panel.height}
-            panels.append({"id": next(ids), "gridPos": position} | _panel(panel))
-            left += panel.width
-            height = max(height, panel.height)
-        top += height
+        made_row = {"id": next(ids), "type": "row", "title": title, "collapsed": is_collapsed}
+        made_panels, top = _place(row, top + 1, ids)
+        if is_collapsed:
+            panels.append(made_row | {"gridPos": position, "panels": made_panels})
+        else:
+            panels += [made_row | {"gridPos": position, "panels": []}, *made_panels]
     return {
         "uid": "saldo",
         "title": "Saldo",
@@ -783,10 +1110,25 @@ def dashboard() -> dict[str, Any]:
         "refresh": "30s",
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
+        "links": [_link("Runbooks", RUNBOOK_URL), _link("Console", CONSOLE_URL)],
         "templating": {"list": _variables()},
         "annotations": {"list": [_annotation()]},
         "panels": panels,
     }
+
+
+def _place(row: Sequence[Panel], top: int, ids: Iterator[int]) -> tuple[list[dict[str, Any]], int]:
+    """Return the panels of a row at their positions, and the line below them."""
+    panels: list[dict[str, Any]] = []
+    left, height = 0, 0
+    for panel in row:
+        if left + panel.width > COLUMNS:
+            left, top, height = 0, top + height, 0
+        position = {"x": left, "y": top, "w": panel.width, "h": panel.height}
+        panels.append({"id": next(ids), "gridPos": position} | _panel(panel))
+        left += panel.width
+        height = max(height, panel.height)
+    return panels, top + height
 
 
 def text() -> str:
@@ -812,7 +1154,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
             }
             for index, query in enumerate(panel.queries)
         ],
-        "fieldConfig": {"defaults": _field(panel), "overrides": []},
+        "fieldConfig": {"defaults": _field(panel), "overrides": _overrides(panel)},
         "options": _options(panel),
     }
 
@@ -837,7 +1179,7 @@ def _field(panel: Panel) -> dict[str, Any]:
         options = {
             value: {"text": name, "color": colour} for value, (name, colour) in panel.names.items()
         }
-        defaults["mappings"] = [{"type": "value", "options": options}]
+        defaults.setdefault("mappings", []).append({"type": "value", "options": options})
     if panel.kind == "timeseries":
         defaults["min"] = 0
         defaults["custom"] = {
@@ -870,9 +1212,42 @@ def _options(panel: Panel) -> dict[str, Any]:
             }
         case "timeseries":
             return {
-                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+                "legend": {
+                    "displayMode": "table",
+                    "placement": "bottom",
+                    "showLegend": True,
+                    "calcs": ["mean", "max"],
+                },
                 "tooltip": {"mode": "multi", "sort": "desc"},
             }
+        case "state-timeline":
+            return {
+                "mergeValues": True,
+                "showValue": "auto",
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+                "tooltip": {"mode": "single"},
+            }
+
+
+def _link(title: str, url: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "type": "link",
+        "icon": "external link",
+        "url": url,
+        "targetBlank": True,
+    }
+
+
+def _overrides(panel: Panel) -> list[dict[str, Any]]:
+    """Return the colours of the series that have fixed ones."""
+    return [
+        {
+            "matcher": {"id": "byRegexp", "options": f"/^{pattern}/"},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+        }
+        for pattern, colour in panel.colours.items()
+    ]
 
 
 def _variables() -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ SETTINGS = {
 COLOURS = {"green": "tab:green", "yellow": "goldenrod", "red": "tab:red"}
 UNITS = {"reqps": "requests/s", "ops": "1/s", "percentunit": "%", "short": "", "none": ""}
 COLUMNS = 3
+NUMBERS_PER_LINE = 7
 
 Named = tuple[str, prometheus.Series]
 
@@ -109,24 +110,26 @@ def _row(
     span: tuple[float, float],
 ) -> None:
     """Draw one picture, with the single numbers in the first line and the graphs below."""
-    stats = [panel for panel in panels if panel.kind == "stat"]
-    graphs = [panel for panel in panels if panel.kind != "stat"]
+    shown = [panel for panel in panels if panel.exporter is None]
+    stats = [panel for panel in shown if panel.kind == "stat"]
+    graphs = [panel for panel in shown if panel.kind != "stat"]
     lines = math.ceil(len(graphs) / COLUMNS)
+    stat_lines = math.ceil(len(stats) / NUMBERS_PER_LINE)
     pyplot.rcParams.update(
         {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
     )
     pyplot.rcParams.update({"grid.alpha": 0.3, "legend.frameon": False})
-    figure = pyplot.figure(
-        figsize=(14, 3.3 * lines + (1 if stats else 0) + 0.4), layout="constrained"
-    )
+    figure = pyplot.figure(figsize=(14, 3.3 * lines + stat_lines + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=12)
     top: Any = None
     bottom: Any = figure
     if stats:
-        subfigures: Any = figure.subfigures(2, 1, height_ratios=(1, 3 * lines))
+        subfigures: Any = figure.subfigures(2, 1, height_ratios=(stat_lines, 3 * lines))
         top, bottom = subfigures
     for index, panel in enumerate(stats):
-        _number(top, (index + 0.5) / len(stats), panel, watching)
+        line, column = divmod(index, NUMBERS_PER_LINE)
+        x = (column + 0.5) / min(len(stats), NUMBERS_PER_LINE)
+        _number(top, (x, 1 - line / stat_lines, 1 / stat_lines), panel, watching)
     for index, panel in enumerate(graphs):
         axes = bottom.add_subplot(lines, COLUMNS, index + 1)
         _graph(axes, panel, watching, span)
@@ -134,13 +137,26 @@ def _row(
     pyplot.close(figure)
 
 
-def _number(figure: Any, x: float, panel: Panel, watching: prometheus.Prometheus) -> None:
+def _number(
+    figure: Any,
+    place: tuple[float, float, float],
+    panel: Panel,
+    watching: prometheus.Prometheus,
+) -> None:
+    """Draw a single number.
+
+    Args:
+        place: the centre, the upper edge and the height, as shares of the figure.
+    """
+    x, top, height = place
     (query,) = panel.queries
     found = watching.query(prometheus.substitute_variables(query.text))
     value = found[0].value if found else math.nan
     text = panel.names.get(f"{value:g}", (_text(value, panel.unit), ""))[0]
-    figure.text(x, 0.75, panel.title, ha="center", fontsize=8, color="0.4")
-    figure.text(x, 0.25, text, ha="center", fontsize=16, color=_colour(panel, value))
+    if math.isnan(value):
+        text = panel.no_value or ""
+    figure.text(x, top - 0.25 * height, panel.title, ha="center", fontsize=8, color="0.4")
+    figure.text(x, top - 0.7 * height, text, ha="center", fontsize=16, color=_colour(panel, value))
 
 
 def _text(value: float, unit: str) -> str:
@@ -151,12 +167,14 @@ def _text(value: float, unit: str) -> str:
             return f"{value:.2f} s"
         case "none":
             return f"{value:,.2f}"
+        case "ops":
+            return f"{value:,.2f}/s"
         case _:
             return f"{value:,.0f} {UNITS[unit]}".strip()
 
 
 def _colour(panel: Panel, value: float) -> str:
-    if not panel.steps:
+    if not panel.steps or math.isnan(value):
         return "0.2"
     colour = "red" if any(each == "green" for each, _ in panel.steps) else "green"
     for each, least in panel.steps:

@@ -60,6 +60,9 @@ SLOW = {
 
 JOB = "ledger-prod"
 
+ABSENT = {"Certificate", "WAL archive"}
+"""Panels without data in a service without TLS on a server without an archive."""
+
 HOW_TO = Path(__file__).parents[2] / "docs" / "howto" / "monitor.md"
 
 WRONG_ENTRY = """
@@ -133,6 +136,8 @@ def _wait_for_every_panel(watching: Prometheus) -> None:
         for row in ROWS.values()
         for panel in row
         for query in panel.queries
+        # The job has no TLS, and the embedded server has no archive; see ABSENT. Exporters are not started here.
+        if panel.exporter is None and panel.title not in ABSENT
     }
 
     def empty() -> list[str]:
@@ -176,7 +181,10 @@ def test_stopped_service_fires_an_alert(
         watching.wait_for(lambda: has_value(watching.query("up{job='saldo'} == 1")), "a scrape")
         running.end(signal.SIGKILL)
         (labels,) = watching.wait_until_firing("SaldoDown")
-        assert labels["instance"] in running.url
+        assert labels["job"] == "saldo"
+        assert "SaldoInstanceDown" not in watching.firing_alerts()
+        (instances,) = watching.query(substitute_variables(_query("Instances up")))
+        assert instances.value == 0
 
 
 @pytest.mark.long
@@ -223,7 +231,7 @@ def test_full_queue_fires_alerts(
             for name in OVERLOADED:
                 watching.wait_until_firing(name)
             # No alerts fire but those of waiting requests and of a busy machine.
-            assert watching.firing_alerts().keys() <= OVERLOADED | SLOW
+            assert watching.firing_alerts().keys() <= OVERLOADED | SLOW | {"SaldoWatchdog"}
             (queue,) = watching.query(
                 substitute_variables(_query("Queue, share of the admission limit"))
             )
@@ -278,7 +286,11 @@ def test_rejections_are_counted_by_kind_like_the_clients_see_them(
 
         # Rates are extrapolated to the ends of their window, and rules are evaluated once a second.
         near = pytest.approx(share, rel=0.1)
-        for query in ("job:saldo_errors:ratio_rate5m", _query("Errors")):
+        for query in (
+            "job:saldo_errors:ratio_rate5m",
+            _query("Errors"),
+            _query("Errors, 5 min"),
+        ):
             watching.wait_for(
                 lambda query=query: value(query) == near,  # type: ignore[misc]
                 lambda query=query: f"{query}: {value(query)}, not {near}",  # type: ignore[misc]

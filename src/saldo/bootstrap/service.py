@@ -34,7 +34,7 @@ from saldo.relay.wakeup import WakeupSender
 from saldo.settings.model import Settings
 from saldo.store.charts import Charts
 from saldo.store.citus.placement import Node, read_shard_nodes
-from saldo.store.connections.connection import is_distributed, open_pool
+from saldo.store.connections.connection import count_waiters, is_distributed, open_pool
 from saldo.store.connections.replica import Replica
 from saldo.store.console_sessions import ConsoleSessions, SessionLimits
 from saldo.store.log import Log
@@ -195,7 +195,9 @@ async def _start(
     }
     if replica is not None:
         pools["replica"] = replica.pool
-    await stack.enter_async_context(run_task(sample_runtime(engine, pools), name="runtime metrics"))
+    await stack.enter_async_context(
+        run_task(sample_runtime(engine, pools, count_waiters), name="runtime metrics")
+    )
     samples = MetricsHistory()
     await stack.enter_async_context(run_task(samples.run(), name="console metrics"))
     service = AppContext(
@@ -215,6 +217,7 @@ async def _start(
         auth.authenticator,
         auth.key_cache,
         auth.keys,
+        wakeup_path,
     )
     return create_app(
         service,

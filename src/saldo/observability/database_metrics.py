@@ -34,6 +34,19 @@ class SinkFigures(Protocol):
     def is_blocked(self) -> bool: ...
 
 
+class SessionFigures(Protocol):
+    """The metrics of the database server (`saldo.store.server_figures.ServerFigures`)."""
+
+    @property
+    def waiting_sessions(self) -> int: ...
+    @property
+    def longest_transaction_seconds(self) -> float: ...
+    @property
+    def archived_files(self) -> int | None: ...
+    @property
+    def archive_failures(self) -> int | None: ...
+
+
 class WebhookFigures(Protocol):
     """The metrics of a webhook (`saldo.store.webhooks.Webhook`)."""
 
@@ -54,7 +67,7 @@ class WebhookFigures(Protocol):
 
 
 class LedgerFigures(Protocol):
-    """The metrics of the ledger (`saldo.store.totals.LedgerTotals`). The balance is in minor units."""
+    """The metrics of the ledger (`saldo.store.totals.LedgerTotals`). Amounts are in minor units."""
 
     @property
     def users(self) -> int: ...
@@ -64,6 +77,10 @@ class LedgerFigures(Protocol):
     def refused_entries(self) -> int: ...
     @property
     def balance(self) -> int: ...
+    @property
+    def deposit_sum(self) -> int: ...
+    @property
+    def withdrawal_sum(self) -> int: ...
     @property
     def seconds_behind(self) -> float: ...
 
@@ -108,11 +125,14 @@ class DatabaseMetrics(NamedTuple):
 
     Attributes:
         roundtrip_seconds: duration of a query to the database; None if the database does not respond.
+        replica_lag_seconds: lag of the replica.
         is_audited: whether the audit in the background is enabled.
         decimals: decimals of the currency.
     """
 
     roundtrip_seconds: float | None
+    server: SessionFigures | None
+    replica_lag_seconds: float | None
     sinks: Sequence[SinkFigures]
     webhooks: Sequence[WebhookFigures]
     ledger: LedgerFigures | None
@@ -124,7 +144,9 @@ class DatabaseMetrics(NamedTuple):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families, as a collector of `prometheus_client`."""
-        yield from _server_metrics(self.roundtrip_seconds, self.disk)
+        yield from _database_metrics(self.roundtrip_seconds, self.replica_lag_seconds, self.disk)
+        if self.server is not None:
+            yield from _server_metrics(self.server)
         yield from _sink_metrics(self.sinks)
         yield from _webhook_metrics(self.webhooks)
         if self.ledger is not None:
@@ -139,7 +161,9 @@ def _create_gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _server_metrics(roundtrip_seconds: float | None, disk: DiskValues | None) -> Iterator[Metric]:
+def _database_metrics(
+    roundtrip_seconds: float | None, replica_lag_seconds: float | None, disk: DiskValues | None
+) -> Iterator[Metric]:
     up = roundtrip_seconds is not None
     yield _create_gauge("saldo_database_up", "Whether the database accepts writes.", up)
     if roundtrip_seconds is not None:
@@ -148,12 +172,42 @@ def _server_metrics(roundtrip_seconds: float | None, disk: DiskValues | None) ->
             "Round-trip time of a query to the database.",
             roundtrip_seconds,
         )
+    if replica_lag_seconds is not None:
+        yield _create_gauge(
+            "saldo_replica_lag_seconds",
+            "Lag of the read replica, from the last transaction that it has replayed.",
+            replica_lag_seconds,
+        )
     if disk is not None:
         yield _create_gauge(
             "saldo_data_disk_free_bytes", "Free space on the disk of the data directory.", disk.free
         )
         yield _create_gauge(
             "saldo_data_disk_size_bytes", "Size of the disk of the data directory.", disk.total
+        )
+
+
+def _server_metrics(server: SessionFigures) -> Iterator[Metric]:
+    yield _create_gauge(
+        "saldo_database_waiting_sessions",
+        "Sessions of the database that wait for a lock.",
+        server.waiting_sessions,
+    )
+    yield _create_gauge(
+        "saldo_database_longest_transaction_seconds",
+        "Age of the oldest open transaction of the database; 0 if there is none.",
+        server.longest_transaction_seconds,
+    )
+    if server.archived_files is not None and server.archive_failures is not None:
+        yield CounterMetricFamily(
+            "saldo_wal_archived_files",
+            "WAL files that the server has archived.",
+            value=server.archived_files,
+        )
+        yield CounterMetricFamily(
+            "saldo_wal_archive_failures",
+            "Failed attempts of the server to archive a WAL file.",
+            value=server.archive_failures,
         )
 
 
@@ -242,6 +296,14 @@ def _ledger_metrics(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
     )
     entries.add_metric(["posted"], ledger.posted_entries)
     entries.add_metric(["refused"], ledger.refused_entries)
+    amounts = CounterMetricFamily(
+        "saldo_ledger_amount",
+        "Sum of the posted deposits and withdrawals, in units of the currency.",
+        labels=["type"],
+    )
+    amounts.add_metric(["deposit"], ledger.deposit_sum / 10**decimals)
+    amounts.add_metric(["withdrawal"], ledger.withdrawal_sum / 10**decimals)
+    yield amounts
     yield _create_gauge("saldo_ledger_users", "Number of users.", ledger.users)
     yield entries
     yield _create_gauge(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
-from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import REGISTRY
 
-from saldo.observability.worker_metrics import list_worker_pids
+from saldo.observability.process_metrics import ProcessesCollector
 
 
 class Collector(Protocol):
@@ -30,52 +30,50 @@ class Exposition(NamedTuple):
 
 
 def render_metrics(
-    accept: str, version: str, collector: Collector, *, has_several_processes: bool
+    accept: str,
+    version: str,
+    collector: Collector,
+    *,
+    has_several_workers: bool,
+    wakeup_path: Path | None,
 ) -> Exposition:
     """Return the metrics in the format that the scraper accepts.
 
     Args:
         accept: the Accept header of the request. OpenMetrics is used if the header asks for it.
         collector: metrics that are not counted by the processes but queried from the database.
+        wakeup_path: the wakeup socket of the relay's process; None if the service has no such process.
     """
     registry: Any = REGISTRY
-    if has_several_processes:
+    if has_several_workers:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        registry.register(_ProcessesCollector())
+    processes = ProcessesCollector(wakeup_path, has_several_workers=has_several_workers)
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # the library raises these for a malformed version
         encode, content_type = choose_encoder("")
     return Exposition(
-        encode(_CombinedCollector([registry, collector, _BuildInfoCollector(version)])),
+        encode(_CombinedCollector([registry, processes, collector, _BuildInfoCollector(version)])),
         content_type,
     )
 
 
 class _CombinedCollector:
-    """A collector that combines the metrics of several collectors."""
+    """A collector that combines the metrics of several collectors. Families of the same name are merged, because the
+    format allows each family only once."""
 
     def __init__(self, collectors: Iterable[Collector]) -> None:
         self._collectors = [*collectors]
 
     def collect(self) -> Iterator[Metric]:
-        for each in self._collectors:
-            yield from each.collect()
-
-
-class _ProcessesCollector:
-    """Process metrics of all workers, by process id. The workers' metric files don't contain them."""
-
-    def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        for pid in list_worker_pids():
-            # A worker that has just died yields no metrics.
-            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
-                empty = Metric(metric.name, metric.documentation, metric.type)
-                family = families.setdefault(metric.name, empty)
-                for sample in metric.samples:
-                    family.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+        for each in self._collectors:
+            for metric in each.collect():
+                if metric.name in families:
+                    families[metric.name].samples += metric.samples
+                else:
+                    families[metric.name] = metric
         yield from families.values()
 
 

@@ -87,6 +87,24 @@ POOL_CONNECTIONS = Gauge(
     ["pool", "state"],
     multiprocess_mode="livesum",
 )
+POOL_CONNECTIONS_LIMIT = Gauge(
+    "saldo_pool_connections_limit",
+    "Maximum number of connections of the pool.",
+    ["pool"],
+    multiprocess_mode="livesum",
+)
+POOL_WAITING = Gauge(
+    "saldo_pool_waiting_requests",
+    "Requests that wait for a connection of the pool.",
+    ["pool"],
+    multiprocess_mode="livesum",
+)
+CERTIFICATE_EXPIRY = Gauge(
+    "saldo_tls_certificate_expiry_timestamp_seconds",
+    "Time at which the first certificate of the chain that is in use expires. It is absent without TLS.",
+    ["file"],
+    multiprocess_mode="livemin",
+)
 LOOP_LAG = Gauge(
     "saldo_event_loop_lag_seconds",
     "Lag of the event loop; the maximum of all workers.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from saldo.observability.metrics import (
@@ -11,6 +11,8 @@ from saldo.observability.metrics import (
     LANES_BUSY,
     LOOP_LAG,
     POOL_CONNECTIONS,
+    POOL_CONNECTIONS_LIMIT,
+    POOL_WAITING,
     QUEUE_ADMISSION_LIMIT,
     QUEUE_REQUESTS,
 )
@@ -47,10 +49,19 @@ class PoolStatus(Protocol):
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...
+    def get_max_size(self) -> int: ...
 
 
-async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus]) -> None:
-    """Update the gauges of the event loop, the queue and the pools until cancelled."""
+async def sample_runtime(
+    engine: SampledEngine,
+    pools: Mapping[str, PoolStatus],
+    count_waiters: Callable[[PoolStatus], int],
+) -> None:
+    """Update the gauges of the event loop, the queue and the pools until cancelled.
+
+    Args:
+        count_waiters: returns the number of requests that wait for a connection of a pool.
+    """
     loop = asyncio.get_running_loop()
     lag_max, next_update_at = 0.0, 0.0
     while True:
@@ -62,6 +73,8 @@ async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus])
         QUEUE_ADMISSION_LIMIT.set(engine.admission.limit)
         LANES.set(engine.lanes)
         LANES_BUSY.set(engine.lanes_busy)
+        for name, pool in pools.items():
+            POOL_WAITING.labels(name).set(count_waiters(pool))
         if now < next_update_at:
             continue
         LOOP_LAG.set(lag_max)
@@ -70,3 +83,4 @@ async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus])
             idle = pool.get_idle_size()
             POOL_CONNECTIONS.labels(name, "idle").set(idle)
             POOL_CONNECTIONS.labels(name, "used").set(pool.get_size() - idle)
+            POOL_CONNECTIONS_LIMIT.labels(name).set(pool.get_max_size())

@@ -20,6 +20,7 @@ from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.tracing import open_tracing
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, unblock_signals
+from saldo.observability.process_metrics import write_relay_pid
 from saldo.settings.model import Settings
 
 NICENESS = 10
@@ -63,6 +64,7 @@ def run_beside_service(
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     set_up_logging(settings)
+    write_relay_pid(wakeup_path)
     uvloop.run(_run_until_parent_ends(settings, database_url, wakeup_path, parent))
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from saldo.observability.metrics import CERTIFICATE_EXPIRY
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError
 
@@ -60,6 +61,7 @@ class Certificates:
         last."""
         self._seen_fingerprint = self._file_fingerprint()
         self._current_context = self._load_context()
+        self._report_expiry()
         context = self._load_context()
         context.sni_callback = self._select_context
         return context
@@ -91,7 +93,16 @@ class Certificates:
         except ConfigurationError as error:
             _log.error("%s; the previous certificate remains in use", error)
         else:
+            self._report_expiry()
             _log.info("reloaded the certificate in %s", self._certificate)
+
+    def _report_expiry(self) -> None:
+        """Set the metric of the time at which the first certificate of the chain expires."""
+        from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - takes long to load
+
+        chain = load_pem_x509_certificates(self._certificate.read_bytes())
+        expiry = min(each.not_valid_after_utc for each in chain)
+        CERTIFICATE_EXPIRY.labels(self._certificate.name).set(expiry.timestamp())
 
     def _select_context(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         # OpenSSL calls this method for each connection, with or without a server name. If one context were changed in

@@ -147,6 +147,11 @@ class Reader:
         """The pool of connections, for other components that read occasionally."""
         return self._pool
 
+    @property
+    def replica_pool(self) -> Any | None:
+        """The pool of connections to the replica; None if there is none."""
+        return None if self._replica is None else self._replica.pool
+
     async def close(self) -> None:
         """Wait for running statements, at most `timeout_seconds`, and close the connections."""
         try:

@@ -17,6 +17,8 @@ class LedgerTotals:
 
     Attributes:
         balance: The sum of all users' balances in minor units.
+        deposit_sum, withdrawal_sum: The sums of posted deposits and withdrawals in minor units. They begin when the
+            ledger is created, or upgraded to the version that counts them.
         seconds_behind: The age of the oldest entry that is not counted yet; 0 if all are counted.
     """
 
@@ -24,6 +26,8 @@ class LedgerTotals:
     posted_entries: int
     refused_entries: int
     balance: int
+    deposit_sum: int
+    withdrawal_sum: int
     seconds_behind: float
 
 
@@ -46,8 +50,12 @@ class Totals:
         Raises:
             StoreError: The database can't be queried.
         """
-        ((users, posted, refused, balance, behind),) = await fetch(self._pool, "totals/read")
-        return LedgerTotals(users, posted, refused, int(balance), behind)
+        ((users, posted, refused, balance, deposit_sum, withdrawal_sum, behind),) = await fetch(
+            self._pool, "totals/read"
+        )
+        return LedgerTotals(
+            users, posted, refused, int(balance), int(deposit_sum), int(withdrawal_sum), behind
+        )
 
     async def advance_totals(self, per_shard: int) -> CountResult:
         """Count up to `per_shard` further entries of each shard.

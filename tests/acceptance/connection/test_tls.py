@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificates
 
 from harness.program.service import ServiceProcess, run_service_process
 from tests.acceptance.raw import FINAL_PROBE, SECONDS_MAX, deposit, exchange, read_to_end
@@ -215,6 +216,14 @@ def test_renewed_files_are_used_for_new_connections_and_broken_ones_are_not(
         assert authority.shown_by(running.url) == renewed
         authority.renew()
         _until_shown(authority, running.url, _first_of(authority.certificate_file))
+        chain = load_pem_x509_certificates(authority.certificate_file.read_bytes())
+        expiry = min(each.not_valid_after_utc for each in chain).timestamp()
+        name = "saldo_tls_certificate_expiry_timestamp_seconds"
+        with _client(authority) as client:
+            (value,) = re.findall(
+                rf"^{name}\{{.*\}} (.*)$", client.get(f"{running.url}/metrics").text, re.MULTILINE
+            )
+        assert float(value) == expiry
         assert "Traceback" not in running.output()
 
 

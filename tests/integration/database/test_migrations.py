@@ -175,7 +175,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
     migration.join(60)
     assert not migration.is_alive()
     with psycopg.connect(older.owner_role_url) as connection:
-        assert connection.execute(load_statement("schema/revision")).fetchone() == ("0012",)
+        assert connection.execute(load_statement("schema/revision")).fetchone() == ("0013",)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

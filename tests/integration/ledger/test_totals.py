@@ -29,10 +29,10 @@ async def totals(own_ledger: Database) -> AsyncIterator[Totals]:
     pool.terminate()
 
 
-async def _post_some(service_role_url: str) -> tuple[int, int, int]:
-    """Post transactions of two users; return the numbers of posted and refused ones, and the sum of the balances."""
+async def _post_some(service_role_url: str) -> LedgerTotals:
+    """Post transactions of two users; return their totals."""
     settings = create_settings(service_role_url)
-    posted = refused = balance = 0
+    posted = refused = deposited = withdrawn = 0
     async with run_service(settings, service_role_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -50,9 +50,12 @@ async def _post_some(service_role_url: str) -> tuple[int, int, int]:
                     status = (await client.post("/v1/transaction", json=body)).status_code
                     posted += status == 200
                     refused += status == 402
-                    if status == 200:
-                        balance += 100 * (amount if type_ == "DEPOSIT" else -amount)
-    return posted, refused, balance
+                    if status == 200 and type_ == "DEPOSIT":
+                        deposited += 100 * amount
+                    elif status == 200:
+                        withdrawn += 100 * amount
+    balance = deposited - withdrawn
+    return LedgerTotals(2, posted, refused, balance, deposited, withdrawn, 0.0)
 
 
 async def _count_all(totals: Totals) -> list[int]:
@@ -65,14 +68,17 @@ async def _count_all(totals: Totals) -> list[int]:
 async def test_concurrent_counters_count_every_entry_once(
     own_ledger: Database, totals: Totals
 ) -> None:
-    posted, refused, balance = await _post_some(own_ledger.service_role_url)
-    assert refused
+    expected = await _post_some(own_ledger.service_role_url)
+    assert expected.refused_entries
+    assert expected.withdrawal_sum
     before = await totals.read_totals()
     assert (before.posted_entries, before.users) == (0, 0)
     assert before.seconds_behind > 0
     counts = await asyncio.gather(*(_count_all(totals) for _ in range(4)))
-    assert sum(sum(each) for each in counts) == posted + refused + 2
-    assert await totals.read_totals() == LedgerTotals(2, posted, refused, balance, 0.0)
+    assert (
+        sum(sum(each) for each in counts) == expected.posted_entries + expected.refused_entries + 2
+    )
+    assert await totals.read_totals() == expected
 
 
 @pytest.mark.parametrize(

@@ -53,5 +53,7 @@ def test_every_accept_header_is_accepted(accept: bytes) -> None:
     "accept", ["text/plain;version=ru", "a;q=nan", "application/openmetrics-text;"]
 )
 def test_accept_header_never_fails_a_scrape(accept: str) -> None:
-    found = render_metrics(accept, "0", CollectorRegistry(), has_several_processes=False)
+    found = render_metrics(
+        accept, "0", CollectorRegistry(), has_several_workers=False, wakeup_path=None
+    )
     assert b"saldo_build_info" in found.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from litestar.di import NamedDependency
 
@@ -45,6 +46,8 @@ class AppContext:
     authenticator: Authenticator
     key_cache: KeyCache
     keys: Keys
+    wakeup_path: Path | None = None
+    """The wakeup socket of the relay's process; None if the service has no such process."""
     readiness: Readiness = field(default_factory=Readiness)
 
 

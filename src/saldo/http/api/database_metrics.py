@@ -9,12 +9,13 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from saldo.http.api.context import AppContext
 from saldo.observability.database_metrics import DatabaseMetrics, DiskValues
 from saldo.store.errors import StoreError
 from saldo.store.seals import SealTotals
+from saldo.store.server_figures import read_replica_lag, read_server_figures
 
 QUERY_SECONDS_MAX = 2.0
 """Timeout of each query in seconds, after which its metrics are omitted. The timeout of a whole scrape is 10 s."""
@@ -24,16 +25,25 @@ T = TypeVar("T")
 
 async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
     """Read the metrics of the database with concurrent queries, and return them."""
-    roundtrip, sinks, webhooks, ledger, audit, seals = await asyncio.gather(
-        _query_or_none(_measure_roundtrip(service)),
-        _query_or_none(service.sinks.list_statuses()),
-        _query_or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
-        _query_or_none(service.totals.read_totals()),
-        _query_or_none(service.audits.read_status()),
-        _query_or_none(_read_seal_totals(service)),
+    # The types of `gather` are known for up to six arguments.
+    (roundtrip, server, lag), (sinks, webhooks, ledger, audit, seals) = await asyncio.gather(
+        asyncio.gather(
+            _query_or_none(_measure_roundtrip(service)),
+            _query_or_none(read_server_figures(service.reader.pool)),
+            _query_or_none(_read_replica_lag(service.reader.replica_pool)),
+        ),
+        asyncio.gather(
+            _query_or_none(service.sinks.list_statuses()),
+            _query_or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
+            _query_or_none(service.totals.read_totals()),
+            _query_or_none(service.audits.read_status()),
+            _query_or_none(_read_seal_totals(service)),
+        ),
     )
     return DatabaseMetrics(
         roundtrip,
+        server,
+        lag,
         sinks or [],
         webhooks or [],
         ledger,
@@ -57,6 +67,10 @@ async def _measure_roundtrip(service: AppContext) -> float | None:
     started_at = time.perf_counter()
     is_ready = await service.reader.is_ready()
     return time.perf_counter() - started_at if is_ready else None
+
+
+async def _read_replica_lag(pool: Any | None) -> float | None:
+    return None if pool is None else await read_replica_lag(pool)
 
 
 async def _read_seal_totals(service: AppContext) -> SealTotals | None:

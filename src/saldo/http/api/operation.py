@@ -121,7 +121,8 @@ async def get_metrics(service: InjectedContext, request: HttpRequest) -> Respons
         request.headers.get("accept", ""),
         __version__,
         await read_database_metrics(service),
-        has_several_processes=service.settings.workers > 1,
+        has_several_workers=service.settings.workers > 1,
+        wakeup_path=service.wakeup_path,
     )
     return Response(body, headers={"content-type": content_type})
 

@@ -7,6 +7,8 @@ WITH counted AS MATERIALIZED (
         count(*) FILTER (WHERE t.kind <> 0 AND t.outcome = 0) AS posted,
         count(*) FILTER (WHERE t.outcome <> 0) AS refused,
         coalesce(sum(t.amount) FILTER (WHERE t.outcome = 0), 0) AS balance,
+        coalesce(sum(t.amount) FILTER (WHERE t.outcome = 0 AND t.amount > 0), 0) AS deposited,
+        coalesce(-sum(t.amount) FILTER (WHERE t.outcome = 0 AND t.amount < 0), 0) AS withdrawn,
         array_agg(t.seq) FILTER (
             WHERE t.balance < 0 OR t.balance IS DISTINCT FROM CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END + CASE
                 WHEN t.number = 0 THEN 0
@@ -23,7 +25,7 @@ WITH counted AS MATERIALIZED (
 ), moved AS (
     UPDATE saldo.totals AS t
     SET seq = s.seq, users = t.users + s.users, posted = t.posted + s.posted, refused = t.refused + s.refused,
-        balance = t.balance + s.balance
+        balance = t.balance + s.balance, deposited = t.deposited + s.deposited, withdrawn = t.withdrawn + s.withdrawn
     FROM sums AS s
     WHERE t.shard = s.shard
     RETURNING s.entries

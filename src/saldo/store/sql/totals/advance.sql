@@ -10,6 +10,8 @@ WITH counted AS (
         count(*) FILTER (WHERE e.kind <> 0 AND e.outcome = 0) AS posted,
         count(*) FILTER (WHERE e.outcome <> 0) AS refused,
         coalesce(sum(e.amount) FILTER (WHERE e.outcome = 0), 0) AS balance,
+        coalesce(sum(e.amount) FILTER (WHERE e.outcome = 0 AND e.amount > 0), 0) AS deposited,
+        coalesce(-sum(e.amount) FILTER (WHERE e.outcome = 0 AND e.amount < 0), 0) AS withdrawn,
         array_agg(e.seq) FILTER (WHERE e.fault) AS faults,
         count(*) AS entries
     FROM counted AS c
@@ -31,7 +33,7 @@ WITH counted AS (
 ), moved AS (
     UPDATE saldo.totals AS t
     SET seq = s.seq, users = t.users + s.users, posted = t.posted + s.posted, refused = t.refused + s.refused,
-        balance = t.balance + s.balance
+        balance = t.balance + s.balance, deposited = t.deposited + s.deposited, withdrawn = t.withdrawn + s.withdrawn
     FROM sums AS s
     WHERE t.shard = s.shard
     RETURNING s.entries

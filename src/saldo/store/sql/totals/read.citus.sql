@@ -8,5 +8,6 @@ WITH counted AS MATERIALIZED (
 )
 SELECT sum(c.users)::bigint AS users, sum(c.posted)::bigint AS posted, sum(c.refused)::bigint AS refused,
     sum(c.balance) AS balance,
+    sum(c.deposited) AS deposited, sum(c.withdrawn) AS withdrawn,
     coalesce(extract(epoch FROM clock_timestamp() - (SELECT recorded_at FROM next)), 0)::double precision AS seconds_behind
 FROM saldo.totals AS c
