@@ -17,7 +17,7 @@ import pytest
 NAMES: Final = frozenset(
     {
         *("postgres", "pgbouncer", "rabbitmq", "rabbitmq-stream", "rabbitmq-server", "prometheus"),
-        *("chromium", "kubectl", "curl", "node", "psql"),
+        *("chromium", "kubectl", "curl", "node", "psql", "podman"),
     }
 )
 """The names that both variables can contain."""
