@@ -52,8 +52,8 @@ class Engine:
 
         Args:
             directory: An existing directory, for the configuration and the state of running containers.
-            storage: The directory of the images, which may contain those of an earlier run. Only one engine at a time can
-                use it.
+            storage: The directory of the images, which may contain those of an earlier run. Only one engine at a time
+                can use it.
             mounts: Mounts of each container in the form SOURCE:TARGET:OPTIONS, also while an image is built.
         """
         self.directory = directory

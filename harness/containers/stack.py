@@ -20,10 +20,21 @@ HEALTHY_SECONDS_MAX: Final = 180.0
 POLL_SECONDS: Final = 0.5
 
 PODMAN: Final = """#!/bin/sh
-[ "$1" != create ] || { shift; set -- create --read-only-tmpfs=false "$@"; }
+if [ "$1" = create ]; then
+    shift
+    for argument do
+        shift
+        case $argument in --requires=*) ;; *) set -- "$@" "$argument" ;; esac
+    done
+    set -- create --read-only-tmpfs=false "$@"
+fi
 exec podman "$@"
 """
-"""Docker mounts no tmpfs on /run. Podman would, and would hide the directories that the image has there."""
+"""A podman that creates containers as Docker does.
+
+Docker mounts no tmpfs on /run, which would hide the directories that the image has there. It also has no
+`--requires`, with which Podman 4.3 can't start a container whose dependency has ended.
+"""
 
 
 class Stack:

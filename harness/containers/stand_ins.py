@@ -1,8 +1,8 @@
 """Images built from Debian's packages, under the names of the images that the Dockerfile and compose.yaml use.
 
 They exist because CI reaches no image registry. Each has what our files rely on: the paths of the programs, the user
-ids, the entry point's variables and the volumes. The versions are Debian's and differ from those of the tags. Grafana is not
-in Debian, so there is no image for it.
+ids, the entry point's variables and the volumes. The versions are Debian's and differ from those of the tags. Grafana
+is not in Debian, so there is no image for it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 fi
 exec "$@"
 """
-"""What the entry point of PostgreSQL's image does with the variables and the directory that compose.yaml uses."""
+"""An entry point that treats the variables and the directory of compose.yaml as that of PostgreSQL's image does."""
 
 RABBITMQ: Final = f"""
 FROM {SERVICES}

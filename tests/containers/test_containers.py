@@ -1,4 +1,4 @@
-"""The Dockerfile, compose.yaml and the Kubernetes manifests: images are built and containers run, by Podman.
+"""The Dockerfile and compose.yaml: images are built and containers run, by Podman.
 
 The images that both files name are built from Debian's packages, because no registry is reached (`stand_ins`). All
 tests are in one file, because each worker process would build the images of its own.
@@ -7,7 +7,6 @@ tests are in one file, because each worker process would build the images of its
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 import stat
 import subprocess
@@ -27,12 +26,10 @@ from harness.events.consumers import ReceivedEvents, consume_queue
 from harness.ports import find_free_ports
 from harness.repository import ROOT
 from tests.containers.commands import printed_commands, run_with_podman
-from tests.deploy.manifests import KUBERNETES, Manifest, container, only, pod, read, resources
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 USER = 10001
-NETWORK = "saldo-kubernetes"
 
 
 def _deposit(url: str, key: str) -> int:
@@ -179,92 +176,3 @@ async def test_compose_file_runs_with_its_restrictions(
         assert not re.search(r"^Uid:\t0\t", status, re.MULTILINE), name
     for name in ("relay", "saldo", "prometheus", "rabbitmq", "postgres"):
         assert stack.stop(name) == 0, engine.logs(stack.container(name))
-
-
-def _render(directory: str) -> list[Manifest]:
-    """Return the manifests of a kustomization with its image; Podman has no namespaces."""
-    path = KUBERNETES / directory / "kustomization.yaml"
-    (image,) = yaml.safe_load(path.read_text())["images"]
-    found = [manifest for file in resources(path) for manifest in read(file)]
-    for workload in (each for each in found if each["kind"] in {"Deployment", "Job"}):
-        for each in pod(workload)["containers"]:
-            assert each["image"] == image["name"]
-            each["image"] = f"localhost/{image['name']}:{image['newTag']}"
-    return found
-
-
-def _secret(name: str, **values: str) -> Manifest:
-    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
-
-
-def _play(engine: Engine, *manifests: Manifest) -> None:
-    file = engine.directory / "manifests.yaml"
-    file.write_text(yaml.safe_dump_all(manifests))
-    engine.run("kube", "play", f"--network={NETWORK}", str(file))
-
-
-def test_pods_of_the_manifests_migrate_serve_relay_and_stop(
-    engine: Engine, images: dict[str, str], variables: dict[str, str]
-) -> None:
-    """Play the migration, the service and the relay.
-
-    Podman plays one replica of a Deployment. It knows neither Jobs, so the migration is played as a pod, nor probes by
-    HTTP without curl in the image, so the test requests their paths.
-    """
-    manifests = [*_render("migrate"), *_render("base")]
-    migration = only(manifests, "Job", "saldo-migrate")
-    service, relay = (only(manifests, "Deployment", name) for name in ("saldo", "saldo-relay"))
-    engine.run("tag", images["slim"], container(migration)["image"])
-    database = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["postgres"]
-    stand_ins.prepare(engine, database["image"])
-    engine.run("network", "create", NETWORK)
-    passwords = [f"--env={n}={v}" for n, v in variables.items() if "PASSWORD" in n]
-    engine.run(
-        *("run", "--detach", "--name=postgres", f"--network={NETWORK}", *passwords),
-        *(
-            "--env=POSTGRES_USER=postgres",
-            "--user=999:999",
-            "--health-cmd=pg_isready --host=127.0.0.1",
-        ),
-        f"--volume={ROOT}/deploy/compose/roles.sh:/docker-entrypoint-initdb.d/roles.sh:ro",
-        *(database["image"], *database["command"]),
-    )
-    _wait_until_healthy(engine, "postgres")
-    owner, role = (variables[f"DATABASE_{name}PASSWORD"] for name in ("OWNER_", ""))
-    database_url = "@postgres:5432/saldo"
-    connections = {
-        "url": f"postgresql://saldo:{role}{database_url}",
-        "owner-url": f"postgresql://saldo_owner:{owner}{database_url}",
-    }
-    keys = {"admin": variables["ADMIN_KEY"], "metrics": variables["METRICS_KEY"]}
-    _play(engine, _secret("saldo-database", **connections), _secret("saldo-keys", **keys))
-
-    as_pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "saldo-migrate"}}
-    _play(engine, as_pod | {"spec": pod(migration)})
-    code = engine.run("wait", "saldo-migrate-migrate").strip()
-    assert code == "0", engine.logs("saldo-migrate-migrate")
-
-    probes = {
-        name: container(service)[name]["httpGet"]["path"]
-        for name in ("startupProbe", "livenessProbe", "readinessProbe")
-    }
-    for workload in (service, relay):
-        (described,) = pod(workload)["containers"]
-        for name in probes:
-            described.pop(name, None)
-        _play(engine, workload)
-    running = {"saldo": "saldo-pod-saldo", "relay": "saldo-relay-pod-relay"}
-    url = f"http://{_address(engine, running['saldo'])}:8000"
-    _wait_until_healthy(engine, running["saldo"])
-    for path in probes.values():
-        assert httpx.get(url + path, timeout=30).status_code == 200
-    user_id = _deposit(url, variables["ADMIN_KEY"])
-    assert _balance(url, variables["ADMIN_KEY"], user_id) == "25.50"
-    for name, workload in (("saldo", service), ("relay", relay)):
-        with pytest.raises(EngineError, match="Read-only file system"):
-            engine.run("exec", running[name], "touch", "/usr/here")
-        seconds = pod(workload)["terminationGracePeriodSeconds"]
-        engine.run("stop", f"--time={seconds}", running[name])
-        code = engine.inspect(running[name])["State"]["ExitCode"]
-        assert code == 0, engine.logs(running[name])
