@@ -54,8 +54,8 @@ bench: .venv/.bench ## Run the short benchmarks, which take some minutes (ARGS='
 bench-full: .venv/.bench ## Run all benchmarks, with up to 10,000,000 entries, which takes about an hour
 	@$(BIN)/python -m benchmarks --full $(ARGS)
 
-release: .venv/.test ## Build the files of a release into dist (SIGNING_KEY=: an SSH key that signs them)
-	@$(BIN)/python -m release $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(ARGS)
+release: .venv/.test ## Build the files of a release into dist (SIGNING_KEY=: an SSH key that signs them; IMAGE=1 adds the image)
+	@$(BIN)/python -m release $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(if $(IMAGE),--image) $(ARGS)
 
 clean: ## Remove the virtual environment and caches, but no data
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache

@@ -18,7 +18,7 @@ NAMES: Final = frozenset(
     {
         *("postgres", "pgbouncer", "rabbitmq", "rabbitmq-stream", "rabbitmq-server", "prometheus"),
         *("chromium", "kubectl", "helm", "curl", "jq", "node", "psql"),
-        *("nginx", "caddy", "nft", "systemd-analyze"),
+        *("nginx", "caddy", "nft", "systemd-analyze", "podman"),
     }
 )
 """The names that both variables can contain."""

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from release import artifacts
+from release import artifacts, image
 from release.artifacts import ReleaseError
 
 
@@ -31,6 +31,9 @@ def main() -> int:
         help="directory; files of an earlier release in it are removed",
     )
     parser.add_argument("--signing-key", type=Path, help="an SSH private key that signs SHA256SUMS")
+    parser.add_argument(
+        "--image", action="store_true", help="also save the image `slim`, which Podman builds"
+    )
     options = parser.parse_args()
     output: Path = options.output.absolute()
     try:
@@ -39,6 +42,8 @@ def main() -> int:
         wheel = artifacts.build_distributions(output)
         with tempfile.TemporaryDirectory(prefix="saldo-release-") as scratch:
             artifacts.describe_installation(wheel, Path(scratch), output)
+        if options.image:
+            image.save_image(output)
         sums = artifacts.write_sums(output)
         if options.signing_key is not None:
             artifacts.sign(sums, options.signing_key)

@@ -78,7 +78,7 @@ def build_distributions(output: Path) -> Path:
     Raises:
         ReleaseError: The build failed.
     """
-    _run(
+    run(
         "the wheel and the source distribution",
         sys.executable,
         "-m",
@@ -108,8 +108,8 @@ def describe_installation(wheel: Path, scratch: Path, output: Path) -> None:
     environment = scratch / "venv"
     python = environment / "bin/python"
     report = scratch / "report.json"
-    _run("a virtual environment", sys.executable, "-m", "venv", "--without-pip", str(environment))
-    _run(
+    run("a virtual environment", sys.executable, "-m", "venv", "--without-pip", str(environment))
+    run(
         "the installation of the wheel",
         *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"),
         *(
@@ -124,7 +124,7 @@ def describe_installation(wheel: Path, scratch: Path, output: Path) -> None:
     requirements = pinned_requirements(json.loads(report.read_bytes())["install"])
     (output / "requirements.txt").write_text(requirements, encoding="utf-8")
     bill = output / f"{wheel.name.partition('-py3')[0]}.cdx.json"
-    _run(
+    run(
         "the bill of materials",
         *(
             sys.executable,
@@ -184,7 +184,7 @@ def sign(file: Path, key: Path) -> Path:
     Raises:
         ReleaseError: The key can't be read, or `ssh-keygen` is not installed.
     """
-    _run(
+    run(
         "the signature",
         "ssh-keygen",
         "-q",
@@ -199,8 +199,8 @@ def sign(file: Path, key: Path) -> Path:
     return file.with_name(file.name + ".sig")
 
 
-def _run(purpose: str, *command: str) -> None:
-    """Run a command in the repository. Without a terminal, nothing asks for a passphrase.
+def run(purpose: str, *command: str) -> str:
+    """Run a command in the repository, and return its output. Without a terminal, nothing asks for a passphrase.
 
     Raises:
         ReleaseError: The command failed or does not exist.
@@ -219,3 +219,4 @@ def _run(purpose: str, *command: str) -> None:
         raise ReleaseError(f"{purpose} can't be built: {command[0]} is not installed") from None
     if done.returncode != 0:
         raise ReleaseError(f"{purpose} can't be built: {done.stdout.strip()}")
+    return done.stdout
