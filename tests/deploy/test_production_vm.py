@@ -32,7 +32,7 @@ OWN_MAJOR = "16"
 EXPOSURE_MAX = 13
 """Maximum exposure by `systemd-analyze security`, in tenths."""
 
-BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS: list[str] = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 
 def find_hardening(unit: Path) -> str:

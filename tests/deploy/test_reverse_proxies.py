@@ -214,35 +214,30 @@ def deposit() -> str:
     return json.dumps({"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": 1})
 
 
-@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_outcomes_arrive_while_lines_are_sent(proxy: Proxy, version: str) -> None:
+def test_outcomes_arrive_while_lines_are_sent(proxy: Proxy) -> None:
     """Wait for an outcome while the request is still open; a proxy that buffers would hold it back."""
-    if (proxy.program, version) == ("caddy", "--http1.1"):
+    if proxy.program == "caddy":
         pytest.skip(
             "Caddy before 2.8 can't stream in both directions over HTTP/1.1, as the page says"
         )
-    with subprocess.Popen(
-        proxy.curl(
-            *(version, "--request", "POST", "--upload-file", "-", "--max-time", "20"),
-            *("--header", "Content-Type: application/x-ndjson", "--header", "Expect:"),
-            f"{proxy.url}/v1/transactions",
-        ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    ) as client:
-        assert client.stdin is not None
-        assert client.stdout is not None
-        # curl sends a line when it reads the next one.
-        client.stdin.write(f"{deposit()}\n")
-        for number in range(1, 4):
-            client.stdin.write(f"{deposit()}\n")
-            outcome = json.loads(client.stdout.readline())
-            assert (outcome["line"], outcome["status"]) == (number, 200)
-        client.stdin.close()
-        assert json.loads(client.stdout.read())["line"] == 4
-    assert client.returncode == 0
+    context = ssl.create_default_context(cafile=str(proxy.authority))
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection,
+        context.wrap_socket(connection, server_hostname=NAME) as client,
+    ):
+        client.sendall(
+            f"POST /v1/transactions HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {KEY}\r\n"
+            "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        received = b""
+        for count in (1, 2, 3):
+            line = f"{deposit()}\n".encode()
+            client.sendall(b"%x\r\n%b\r\n" % (len(line), line))
+            while received.count(b'"balance"') < count:
+                piece = client.recv(65536)
+                assert piece, received
+                received += piece
+        assert b" 200 " in received.partition(b"\r\n")[0]
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
@@ -272,13 +267,16 @@ def test_stream_may_be_larger_than_other_bodies(proxy: Proxy, tmp_path: Path) ->
     done = proxy.request(
         "/v1/transactions",
         *("--header", "Content-Type: application/x-ndjson", "--data-binary", f"@{lines}"),
+        # Without the limit, nginx 1.22 may stop to read from a loopback connection after 4 MiB, and the request does
+        # not reach the service.
+        *("--limit-rate", "20M"),
     )
     assert json.loads(done.stdout)["status"] == 200
     array = f"[{' ' * 4_300_000}]"
     (tmp_path / "array").write_text(array)
     done = proxy.request("/v1/transactions", "--json", f"@{tmp_path}/array")
     assert json.loads(done.stdout)["code"] == "body_too_large"
-    assert proxy.status("/v1/user", "--json", f"@{lines}") == 413
+    assert proxy.status("/v1/user", "--json", f"@{lines}", "--limit-rate", "20M") == 413
 
 
 def test_client_cannot_choose_its_address(proxy: Proxy) -> None:

@@ -47,8 +47,8 @@ def _make_call(call: ExampleCall, url: str, *, exit_code: int = 0) -> str:
         )
         assert done.returncode == exit_code, f"{command}\n{done.stdout}{done.stderr}"
         if call.operation == "GET /metrics":
-            lines = [line for line in done.stdout.splitlines() if METRIC in line]
-            return "\n".join(["…", *lines[:METRICS_LINES], "…"])
+            samples = [line for line in done.stdout.splitlines() if METRIC in line]
+            return "\n".join(["…", *samples[:METRICS_LINES], "…"])
         return _SECRET.sub(r"\1…", done.stdout.strip("\n"))
     with subprocess.Popen(
         ["bash", "-c", f"exec {command} --silent"],

@@ -96,12 +96,12 @@ class Database:
             self._embedded = server
             server.start()
         try:
-            return self._prepare_for_purpose(self._service_role_database_url())
+            return self._prepare_for_purpose(self._build_service_role_url())
         except BaseException:
             self.__exit__()
             raise
 
-    def _service_role_database_url(self) -> str:
+    def _build_service_role_url(self) -> str:
         if self._embedded is not None:
             return self._embedded.service_role_url
         assert self._settings.database_url is not None
@@ -133,7 +133,7 @@ class Database:
     def prepare(self) -> str:
         """Migrate and check the database, and return the connection string of the service's role."""
         settings = self._settings
-        service_role_url = self._service_role_database_url()
+        service_role_url = self._build_service_role_url()
         prepare_schema(
             self.owner_role_url,
             service_role_url,

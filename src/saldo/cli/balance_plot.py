@@ -27,10 +27,10 @@ class PlotPoint(NamedTuple):
 def draw_chart(points: Sequence[PlotPoint], width: int) -> list[str]:
     """Return the lines of the chart. The axis begins at zero, because a balance is never negative."""
     top = max(point.balance for point in points)
-    heights = [_height_in_eighths(point.balance, top) for point in points]
+    heights = [_compute_height_in_eighths(point.balance, top) for point in points]
     labels = {
         HEIGHT - 1: format_amount(top),
-        HEIGHT // 2: format_amount(_half_down(top)),
+        HEIGHT // 2: format_amount(_round_half_down(top)),
         0: format_amount(top * 0),
     }
     margin = max(map(len, labels.values()))
@@ -46,12 +46,12 @@ def draw_chart(points: Sequence[PlotPoint], width: int) -> list[str]:
     return lines
 
 
-def _height_in_eighths(balance: Decimal, top: Decimal) -> int:
+def _compute_height_in_eighths(balance: Decimal, top: Decimal) -> int:
     """Return the height of a balance in eighths of a line. Every balance above zero is visible."""
     if not balance:
         return 0
     return max(1, int(balance * HEIGHT * 8 / top))
 
 
-def _half_down(top: Decimal) -> Decimal:
+def _round_half_down(top: Decimal) -> Decimal:
     return (top / 2).quantize(top)

@@ -30,16 +30,16 @@ def find_command_error(error: Exception) -> CommandError | None:
         case CommandError():
             return error
         case SaldoError():
-            return command_error_for_service(error)
+            return convert_service_error(error)
         case StoreError():
-            return command_error_for_store(error)
+            return convert_store_error(error)
         case SettingsError():
             return CommandError(str(error), ExitCode.USAGE)
         case _:
             return None
 
 
-def command_error_for_store(error: StoreError) -> CommandError:
+def convert_store_error(error: StoreError) -> CommandError:
     """Return the command's error for an error of the database, which the command uses directly."""
     if is_unreachable(error):
         code = ExitCode.UNAVAILABLE
@@ -52,7 +52,7 @@ def command_error_for_store(error: StoreError) -> CommandError:
     return CommandError(str(error), code)
 
 
-def command_error_for_service(error: SaldoError) -> CommandError:
+def convert_service_error(error: SaldoError) -> CommandError:
     """Return the command's error for an error of the service."""
     match error:
         case UnauthenticatedError() | ForbiddenError():

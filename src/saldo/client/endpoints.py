@@ -90,7 +90,7 @@ class Listing(NamedTuple, Generic[T]):
         return Call(
             "GET",
             self.path,
-            _body_decoder(Page[self.item]),  # type: ignore[name-defined]
+            _create_body_decoder(Page[self.item]),  # type: ignore[name-defined]
             _build_query(*self.query, cursor=cursor),
         )
 
@@ -107,11 +107,11 @@ UNSET: Final = Unset.UNSET
 
 def create_user(name: str) -> Call[User]:
     """Return the call that creates a user. A 409 after a lost response sets `NameTakenError.perhaps_ours`."""
-    return Call("POST", "/v1/user", _body_decoder(User), body=_encode_json({"name": name}))
+    return Call("POST", "/v1/user", _create_body_decoder(User), body=_encode_json({"name": name}))
 
 
 def user(user_id: int) -> Call[User]:
-    return Call("GET", f"/v1/user/{index(user_id)}", _body_decoder(User))
+    return Call("GET", f"/v1/user/{index(user_id)}", _create_body_decoder(User))
 
 
 def users(name: str | None, limit: int | None) -> Listing[User]:
@@ -131,7 +131,7 @@ def balance(
     def read(answer: Response) -> Balance:
         found = decode_body(answer, Balance)
         if found.user_id != requested_id:
-            raise _wrong_response_error(
+            raise _build_wrong_response_error(
                 f"the balance of user {found.user_id}, not of {requested_id}"
             )
         return found
@@ -159,12 +159,12 @@ def transactions(
 
 def transaction(uuid: UUID | str, user_id: int | None) -> Call[Transaction]:
     path = f"/v1/transaction/{_parse_uuid(uuid)}"
-    return Call("GET", path, _body_decoder(Transaction), _build_query(user_id=user_id))
+    return Call("GET", path, _create_body_decoder(Transaction), _build_query(user_id=user_id))
 
 
 def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[TransactionLog]:
     query = _build_query(shard=shard, after=after, limit=limit)
-    return Call("GET", BULK_PATH, _body_decoder(TransactionLog), query)
+    return Call("GET", BULK_PATH, _create_body_decoder(TransactionLog), query)
 
 
 def post(request: TransactionRequest) -> Call[Transaction]:
@@ -173,7 +173,7 @@ def post(request: TransactionRequest) -> Call[Transaction]:
     def read(answer: Response) -> Transaction:
         found = decode_body(answer, Transaction)
         if found.uuid != uuid:
-            raise _wrong_response_error(f"transaction {found.uuid}, not {uuid}")
+            raise _build_wrong_response_error(f"transaction {found.uuid}, not {uuid}")
         replayed = answer.headers.get("idempotent-replayed") == "true"
         return msgspec.structs.replace(found, replayed=True) if replayed else found
 
@@ -195,12 +195,12 @@ def post_atomic(requests: Iterable[TransactionRequest]) -> Call[list[Posted]]:
 
 
 def proof(uuid: UUID | str) -> Call[Proof]:
-    return Call("GET", f"/v1/proof/{_parse_uuid(uuid)}", _document_decoder(Proof))
+    return Call("GET", f"/v1/proof/{_parse_uuid(uuid)}", _create_document_decoder(Proof))
 
 
 def seals(shard: int | None, after: int | None, limit: int | None) -> Call[Seals]:
     query = _build_query(shard=shard, after=after, limit=limit)
-    return Call("GET", "/v1/seals", _document_decoder(Seals), query)
+    return Call("GET", "/v1/seals", _create_document_decoder(Seals), query)
 
 
 def create_webhook(
@@ -213,11 +213,13 @@ def create_webhook(
         {"url": url, "event_types": _list_or_none(event_types), "user_ids": _list_or_none(user_ids)}
         | ({} if secret is None else {"secret": secret})
     )
-    return Call("POST", "/v1/webhook", _body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE)
+    return Call(
+        "POST", "/v1/webhook", _create_body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE
+    )
 
 
 def webhook(webhook_id: int) -> Call[Webhook]:
-    return Call("GET", _webhook_path(webhook_id), _body_decoder(Webhook))
+    return Call("GET", _build_webhook_path(webhook_id), _create_body_decoder(Webhook))
 
 
 def webhooks(limit: int | None) -> Listing[Webhook]:
@@ -232,25 +234,28 @@ def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]
     """
     fields = {name: value for name, value in changes.items() if value is not UNSET}
     body = _encode_json({name: _to_json_value(value) for name, value in fields.items()})
-    path = _webhook_path(webhook_id)
-    return Call("PATCH", path, _body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE)
+    path = _build_webhook_path(webhook_id)
+    return Call("PATCH", path, _create_body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE)
 
 
 def delete_webhook(webhook_id: int) -> Call[Webhook]:
     """Return the call that deletes a webhook. The call is not repeated, because the repetition would get 404 if the
     first attempt had succeeded."""
     return Call(
-        "DELETE", _webhook_path(webhook_id), _body_decoder(Webhook), repeat=RepeatRule.UNDONE
+        "DELETE",
+        _build_webhook_path(webhook_id),
+        _create_body_decoder(Webhook),
+        repeat=RepeatRule.UNDONE,
     )
 
 
 def deliveries(webhook_id: int, state: str | None, limit: int | None) -> Listing[Delivery]:
-    path = f"{_webhook_path(webhook_id)}/deliveries"
+    path = f"{_build_webhook_path(webhook_id)}/deliveries"
     return Listing(path, Delivery, _build_query(state=state, limit=limit))
 
 
 def replay_deliveries(webhook_id: int, event_id: str | None) -> Call[int]:
-    path = f"{_webhook_path(webhook_id)}/deliveries/replay"
+    path = f"{_build_webhook_path(webhook_id)}/deliveries/replay"
     body = _encode_json({"event_id": event_id})
     return Call("POST", path, _read_replayed, body=body, repeat=RepeatRule.UNDONE)
 
@@ -271,11 +276,11 @@ def create_key(
             "expires_at": _format_optional_time(expires_at),
         }
     )
-    return Call("POST", "/v1/key", _body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
+    return Call("POST", "/v1/key", _create_body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
 
 
 def key(key_id: int) -> Call[Key]:
-    return Call("GET", f"/v1/key/{index(key_id)}", _body_decoder(Key))
+    return Call("GET", f"/v1/key/{index(key_id)}", _create_body_decoder(Key))
 
 
 def keys(limit: int | None) -> Listing[Key]:
@@ -283,13 +288,13 @@ def keys(limit: int | None) -> Listing[Key]:
 
 
 def revoke_key(key_id: int) -> Call[Key]:
-    return Call("DELETE", f"/v1/key/{index(key_id)}", _body_decoder(Key))
+    return Call("DELETE", f"/v1/key/{index(key_id)}", _create_body_decoder(Key))
 
 
 def rotate_key(key_id: int, overlap_seconds: int | None) -> Call[Key]:
     path = f"/v1/key/{index(key_id)}/rotate"
     body = _encode_json({"overlap_seconds": overlap_seconds})
-    return Call("POST", path, _body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
+    return Call("POST", path, _create_body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
 
 
 def health(check: str) -> Call[str]:
@@ -302,7 +307,7 @@ def metrics() -> Call[str]:
 
 
 def openapi() -> Call[dict[str, Any]]:
-    return Call("GET", "/openapi.json", _body_decoder(dict[str, Any]))
+    return Call("GET", "/openapi.json", _create_body_decoder(dict[str, Any]))
 
 
 def build_events_query(user_ids: Iterable[int] | None, types: Iterable[EventType] | None) -> Query:
@@ -311,11 +316,11 @@ def build_events_query(user_ids: Iterable[int] | None, types: Iterable[EventType
     return _build_query(user_id=users, type=None if types is None else ",".join(types))
 
 
-def _body_decoder(type_: type[T]) -> Callable[[Response], T]:
+def _create_body_decoder(type_: type[T]) -> Callable[[Response], T]:
     return lambda answer: decode_body(answer, type_)
 
 
-def _document_decoder(type_: type[T]) -> Callable[[Response], T]:
+def _create_document_decoder(type_: type[T]) -> Callable[[Response], T]:
     """Return a function that decodes a response, and that also stores the response as it was received for
     verification."""
 
@@ -327,7 +332,7 @@ def _document_decoder(type_: type[T]) -> Callable[[Response], T]:
     return read
 
 
-def _wrong_response_error(content: str) -> UnexpectedAnswerError:
+def _build_wrong_response_error(content: str) -> UnexpectedAnswerError:
     return UnexpectedAnswerError(f"the response belongs to another request: it contains {content}")
 
 
@@ -408,7 +413,7 @@ def _parse_uuid(value: UUID | str) -> UUID:
     return value if isinstance(value, UUID) else UUID(value)
 
 
-def _webhook_path(webhook_id: int) -> str:
+def _build_webhook_path(webhook_id: int) -> str:
     return f"/v1/webhook/{index(webhook_id)}"
 
 

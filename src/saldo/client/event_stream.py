@@ -67,7 +67,7 @@ class EventStreamState:
         try:
             self._frames_received.extend(self._frames.feed(data))
         except ValueError as error:
-            raise _unreadable_event_error(error) from None
+            raise _build_unreadable_event_error(error) from None
 
     def events(self) -> Iterator[Event]:
         """Yield the events that were received and not yielded yet, without repeated ones.
@@ -84,7 +84,7 @@ class EventStreamState:
                 event = self._next_event(self._frames_received.popleft())
             except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
                 self._frames_received.clear()
-                raise _unreadable_event_error(error) from None
+                raise _build_unreadable_event_error(error) from None
             if event is not None:
                 yield event
 
@@ -134,5 +134,5 @@ class EventStreamState:
         )
 
 
-def _unreadable_event_error(error: Exception) -> UnexpectedAnswerError:
+def _build_unreadable_event_error(error: Exception) -> UnexpectedAnswerError:
     return UnexpectedAnswerError(f"can't parse an event: {error}")

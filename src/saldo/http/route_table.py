@@ -53,7 +53,7 @@ class RouteTable:
             methods_of_all |= methods
             route = Route(template, frozenset(methods))
             if "{" in path:
-                patterns.append((_wildcard_weight(path), _compile_pattern(path), route))
+                patterns.append((_count_wildcards(path), _compile_pattern(path), route))
             else:
                 self._plain[path] = route
         # The framework prefers literal segments, so the least specific pattern is tried last.
@@ -84,7 +84,7 @@ def format_allow(methods: Iterable[str]) -> str:
     return ", ".join(method for method in _ORDER if method in allowed)
 
 
-def _wildcard_weight(path: str) -> int:
+def _count_wildcards(path: str) -> int:
     return path.count("{") + 100 * path.count(":path}")
 
 

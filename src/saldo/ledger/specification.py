@@ -113,7 +113,7 @@ class SpecifiedLedger:
             if horizon is None or request.timestamp >= horizon:
                 continue
             if limits.max_lateness is None or request.timestamp >= horizon - limits.max_lateness:
-                after = _count_recorded_after(entries, request.timestamp)
+                after = _count_entries_recorded_after(entries, request.timestamp)
                 known = costs.get(request.user_id, 0)
                 costs[request.user_id] = max(known, min(after, limits.late_check_entries_max))
         return costs
@@ -206,7 +206,7 @@ class SpecifiedLedger:
             if not batch.may_read(user_id):
                 return Outcome.LATE_CHECK_TOO_LONG if batch.atomic else None
             if (
-                _count_recorded_after(self._users[user_id], timestamp)
+                _count_entries_recorded_after(self._users[user_id], timestamp)
                 > limits.late_check_entries_max
             ):
                 return Outcome.LATE_CHECK_TOO_LONG
@@ -302,7 +302,7 @@ class _Batch:
         return True
 
 
-def _count_recorded_after(entries: list[Entry], timestamp: datetime) -> int:
+def _count_entries_recorded_after(entries: list[Entry], timestamp: datetime) -> int:
     return sum(1 for entry in entries if entry.horizon is not None and entry.horizon > timestamp)
 
 

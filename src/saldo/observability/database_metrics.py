@@ -146,15 +146,15 @@ class DatabaseMetrics(NamedTuple):
         """Yield the metric families, as a collector of `prometheus_client`."""
         yield from _database_metrics(self.roundtrip_seconds, self.replica_lag_seconds, self.disk)
         if self.server is not None:
-            yield from _server_metrics(self.server)
-        yield from _sink_metrics(self.sinks)
-        yield from _webhook_metrics(self.webhooks)
+            yield from _build_server_metrics(self.server)
+        yield from _build_sink_metrics(self.sinks)
+        yield from _build_webhook_metrics(self.webhooks)
         if self.ledger is not None:
-            yield from _ledger_metrics(self.ledger, self.decimals)
+            yield from _build_ledger_metrics(self.ledger, self.decimals)
         if self.audit is not None:
-            yield from _audit_metrics(self.audit, is_audited=self.is_audited)
+            yield from _build_audit_metrics(self.audit, is_audited=self.is_audited)
         if self.seals is not None:
-            yield from _seal_metrics(self.seals)
+            yield from _build_seal_metrics(self.seals)
 
 
 def _create_gauge(name: str, text: str, value: float) -> Metric:
@@ -187,7 +187,7 @@ def _database_metrics(
         )
 
 
-def _server_metrics(server: SessionFigures) -> Iterator[Metric]:
+def _build_server_metrics(server: SessionFigures) -> Iterator[Metric]:
     yield _create_gauge(
         "saldo_database_waiting_sessions",
         "Sessions of the database that wait for a lock.",
@@ -252,7 +252,7 @@ _SINK_METRICS = (
 )
 
 
-def _sink_metrics(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
+def _build_sink_metrics(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
     for family, name, text, attribute in _SINK_METRICS if sinks else ():
         metric = family(name, text, labels=["sink"])
         for sink in sinks:
@@ -260,7 +260,7 @@ def _sink_metrics(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
         yield metric
 
 
-def _webhook_metrics(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
+def _build_webhook_metrics(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
     if not webhooks:
         return
     attempts = CounterMetricFamily(
@@ -290,7 +290,7 @@ def _webhook_metrics(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
     yield from (attempts, deliveries, oldest, disabled)
 
 
-def _ledger_metrics(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
+def _build_ledger_metrics(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
     entries = GaugeMetricFamily(
         "saldo_ledger_entries", "Transactions in the log, by outcome.", labels=["outcome"]
     )
@@ -318,7 +318,7 @@ def _ledger_metrics(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
     )
 
 
-def _audit_metrics(audit: AuditFigures, *, is_audited: bool) -> Iterator[Metric]:
+def _build_audit_metrics(audit: AuditFigures, *, is_audited: bool) -> Iterator[Metric]:
     yield _create_gauge(
         "saldo_audit_faults",
         "Faults of the ledger that the audit found and nobody has acknowledged.",
@@ -350,7 +350,7 @@ def _audit_metrics(audit: AuditFigures, *, is_audited: bool) -> Iterator[Metric]
         )
 
 
-def _seal_metrics(seals: SealFigures) -> Iterator[Metric]:
+def _build_seal_metrics(seals: SealFigures) -> Iterator[Metric]:
     yield _create_gauge(
         "saldo_sealed_entries", "Entries of the log that are sealed.", seals.entries
     )

@@ -59,7 +59,7 @@ class Certificates:
     def create_listening_context(self, *_: Any) -> ssl.SSLContext:
         """Return the TLS context of the listening socket. Each new connection gets the certificate that was loaded
         last."""
-        self._seen_fingerprint = self._file_fingerprint()
+        self._seen_fingerprint = self._compute_file_fingerprint()
         self._current_context = self._load_context()
         self._report_expiry()
         context = self._load_context()
@@ -84,7 +84,7 @@ class Certificates:
     def _renew(self) -> None:
         """Reload the files if they have changed. If the new files can't be used, log an error once and keep the
         previous certificate."""
-        fingerprint = self._file_fingerprint()
+        fingerprint = self._compute_file_fingerprint()
         if fingerprint == self._seen_fingerprint:
             return
         self._seen_fingerprint = fingerprint
@@ -136,7 +136,7 @@ class Certificates:
             ) from None
         return create_listening_context
 
-    def _file_fingerprint(self) -> _FileFingerprint:
+    def _compute_file_fingerprint(self) -> _FileFingerprint:
         try:
             statuses = [path.stat() for path in (self._certificate, self._key)]
         except OSError:

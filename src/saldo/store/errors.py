@@ -112,7 +112,7 @@ def translate_error(error: BaseException) -> StoreError:
     _strip_quoted_values(error)
     message = str(error) or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
-        return _error_for_sqlstate(error.sqlstate or "", message)
+        return _build_error_for_sqlstate(error.sqlstate or "", message)
     if _is_unencodable(error):
         return RejectedError(message)
     if isinstance(error, _BROKEN):
@@ -122,7 +122,7 @@ def translate_error(error: BaseException) -> StoreError:
     return OutcomeUncertainError(message)
 
 
-def _error_for_sqlstate(state: str, message: str) -> StoreError:
+def _build_error_for_sqlstate(state: str, message: str) -> StoreError:
     if state in _RETRYABLE_CONFLICTS:
         return UuidRaceError(message)
     if state in _SESSION_LOST or state.startswith("08"):

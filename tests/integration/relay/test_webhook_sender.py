@@ -59,7 +59,7 @@ async def test_whatever_fails_in_judging_an_answer_is_a_failed_attempt(
     def judge(_: object) -> None:
         raise RuntimeError(receiver.url)
 
-    monkeypatch.setattr(sending, "_attempt_of_response", judge)
+    monkeypatch.setattr(sending, "_convert_response_to_attempt", judge)
     async with sending_to() as sender:
         attempt = await sender.send(receiver.url, [SECRET], EVENT)
     assert attempt.failure == "failed unexpectedly: RuntimeError"

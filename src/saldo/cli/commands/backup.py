@@ -34,7 +34,7 @@ def backup(
 
     The service may run meanwhile.
     """
-    settings = _embedded_settings()
+    settings = _load_embedded_settings()
     if directory.exists():
         raise CommandError(
             f"{directory} already exists: choose a new directory for each backup", ExitCode.USAGE
@@ -77,7 +77,7 @@ def restore(
 
     Changes after the backup are restored from the WAL archive. The restored ledger is checked.
     """
-    settings = _embedded_settings()
+    settings = _load_embedded_settings()
     archive = wal_archive or settings.wal_archive_dir
     if archive is not None and not archive.is_dir():
         raise CommandError(
@@ -95,7 +95,7 @@ def restore(
     recovery = Recovery(None if archive is None else archive.resolve(), until)
     restored = restore_backup(backup, data_dir, recovery)
     if json_:
-        print_json({"data_dir": str(data_dir)} | _counts_document(restored.integrity))
+        print_json({"data_dir": str(data_dir)} | _build_counts_document(restored.integrity))
         return
     print_line(
         f"{data_dir}: {_format_counts(restored.integrity)}; every balance is the sum of the posted transactions"
@@ -119,7 +119,7 @@ def upgrade(
 
     The data is copied to the PostgreSQL of this version of Saldo, and the ledger is checked. The old database is kept.
     """
-    settings = _embedded_settings()
+    settings = _load_embedded_settings()
     done = upgrade_data(settings.data_dir, programs)
     data_dir = {"data_dir": str(settings.data_dir)}
     if done is None:
@@ -129,7 +129,7 @@ def upgrade(
     if json_:
         versions = {"upgraded": True, "before": done.before, "after": done.after}
         print_json(
-            data_dir | versions | {"kept": str(done.kept)} | _counts_document(done.integrity)
+            data_dir | versions | {"kept": str(done.kept)} | _build_counts_document(done.integrity)
         )
         return
     print_line(
@@ -139,7 +139,7 @@ def upgrade(
     print_line(f"the old database is in {done.kept}: delete it when you no longer need it")
 
 
-def _embedded_settings() -> Settings:
+def _load_embedded_settings() -> Settings:
     settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is not None:
@@ -174,7 +174,7 @@ def _format_counts(report: IntegrityReport) -> str:
     return f"{format_count(report.users, 'user')}, {format_count(report.entries, 'entry')}{until}"
 
 
-def _counts_document(report: IntegrityReport) -> dict[str, Any]:
+def _build_counts_document(report: IntegrityReport) -> dict[str, Any]:
     return {
         "users": report.users,
         "entries": report.entries,

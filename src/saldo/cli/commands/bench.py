@@ -189,8 +189,8 @@ async def _measure_requests(
     return LoadMeasurement(
         operation,
         len(durations) / seconds,
-        _quantile_ms(durations, 0.5),
-        _quantile_ms(durations, 0.99),
+        _compute_quantile_ms(durations, 0.5),
+        _compute_quantile_ms(durations, 0.99),
     )
 
 
@@ -208,7 +208,7 @@ async def _measure_stream(
     return LoadMeasurement("deposits in a stream", sent / (time.perf_counter() - begin), None, None)
 
 
-def _quantile_ms(ordered: list[float], share: float) -> float | None:
+def _compute_quantile_ms(ordered: list[float], share: float) -> float | None:
     return 1000 * ordered[int(share * (len(ordered) - 1))] if ordered else None
 
 

@@ -264,12 +264,12 @@ class ImportRun:
                         self._post_chunk(chunk, reader, rejects)
                         progress.show(state.counts.rows, chunk.position, table.total)
                         if self._stop.is_requested:
-                            raise self._interruption_error()
+                            raise self._build_interruption_error()
                 except UnreadableRowsError as error:
                     raise UnreadableRemainderError(
-                        f"{source.path}: {error}. {self._progress_text()}, and the rest of the file was not read. "
+                        f"{source.path}: {error}. {self._format_progress()}, and the rest of the file was not read. "
                         "Correct the file and repeat the same command; posted rows are not posted again"
-                        f"{self._rejected_text()}"
+                        f"{self._format_rejected()}"
                     ) from None
         self._files.state.unlink(missing_ok=True)
         return state.counts
@@ -312,9 +312,9 @@ class ImportRun:
         try:
             settled = self._sender.post(chunk.items) if chunk.items else []
         except KeyboardInterrupt:
-            raise self._interruption_error() from None
+            raise self._build_interruption_error() from None
         except SaldoError as error:
-            print_note(f"saldo: {self._progress_text()}; repeat the same command to continue")
+            print_note(f"saldo: {self._format_progress()}; repeat the same command to continue")
             raise error from None
         counts = self._state.counts
         rejected = list(chunk.invalid_rows)
@@ -338,18 +338,18 @@ class ImportRun:
         self._state.rejects_sha256 = rejects.sha256
         write_state(self._files.state, self._state)
 
-    def _interruption_error(self) -> CommandError:
+    def _build_interruption_error(self) -> CommandError:
         return CommandError(
-            f"interrupted: {self._progress_text()}; repeat the same command to continue",
+            f"interrupted: {self._format_progress()}; repeat the same command to continue",
             ExitCode.INTERRUPTED,
         )
 
-    def _rejected_text(self) -> str:
+    def _format_rejected(self) -> str:
         counts = self._state.counts
         there = counts.refused + counts.invalid
         return f"; rejected rows ({there:,}) are in {self._files.rejects}" if there else ""
 
-    def _progress_text(self) -> str:
+    def _format_progress(self) -> str:
         return f"{self._state.counts.rows:,} rows were processed"
 
 

@@ -141,7 +141,7 @@ def revoke(key_id: KeyId, json_: Json = False, local: LocalDatabase = False) -> 
             query_database(settings, open_key_store, lambda keys: keys.get(key_id), local=local)
             is None
         ):
-            raise _unknown_key_error(key_id)
+            raise _build_unknown_key_error(key_id)
         raise CommandError(f"key {key_id} is already revoked")
     print_confirmation(
         f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
@@ -178,7 +178,7 @@ def rotate(
             query_database(settings, open_key_store, lambda keys: keys.get(key_id), local=local)
             is None
         ):
-            raise _unknown_key_error(key_id)
+            raise _build_unknown_key_error(key_id)
         raise CommandError(
             f"key {key_id} can't be rotated, because it was revoked, has expired, or was already rotated"
         )
@@ -201,7 +201,7 @@ def _describe_state(key: Key) -> str:
     return "valid" if key.replaced_by is None else f"valid, replaced by {key.replaced_by}"
 
 
-def _unknown_key_error(key_id: int) -> CommandError:
+def _build_unknown_key_error(key_id: int) -> CommandError:
     return CommandError(f"there is no key {key_id}; `saldo keys list` lists all keys")
 
 

@@ -164,7 +164,7 @@ def _delete_state(state: Path | None, faults: list[LedgerFault]) -> None:
 
 def _print_report(report: VerificationReport, state: Path | None, *, as_json: bool) -> None:
     if as_json:
-        print(encode_json(_report_document(report)).decode())  # noqa: T201
+        print(encode_json(_build_report_document(report)).decode())  # noqa: T201
         return
     for warning in report.warnings:
         print_line(f"warning: {warning}")
@@ -185,7 +185,7 @@ def _print_report(report: VerificationReport, state: Path | None, *, as_json: bo
         )
 
 
-def _report_document(report: VerificationReport) -> dict[str, Any]:
+def _build_report_document(report: VerificationReport) -> dict[str, Any]:
     return {
         "whole": None if report.stopped else not report.faults,
         "entries": report.entries,

@@ -143,7 +143,7 @@ def show(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = Fals
         local=local,
     )
     if webhook is None:
-        raise _unknown_webhook_error(webhook_id)
+        raise _build_unknown_webhook_error(webhook_id)
     if json_:
         print_json(asdict(webhook))
         return
@@ -175,7 +175,7 @@ def delete(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = Fa
         lambda webhooks: webhooks.delete(webhook_id),
         local=local,
     ):
-        raise _unknown_webhook_error(webhook_id)
+        raise _build_unknown_webhook_error(webhook_id)
     _print_confirmation(webhook_id, "deleted", as_json=json_)
 
 
@@ -226,7 +226,7 @@ def deliveries(
         local=local,
     )
     if found is None:
-        raise _unknown_webhook_error(webhook_id)
+        raise _build_unknown_webhook_error(webhook_id)
     if json_:
         for each in found:
             print_json(asdict(each))
@@ -280,7 +280,7 @@ def replay(
 
     replayed = query_database(settings, open_webhook_store, replay_all, local=local)
     if replayed is None:
-        raise _unknown_webhook_error(webhook_id)
+        raise _build_unknown_webhook_error(webhook_id)
     done = {"id": webhook_id, "replayed": replayed}
     print_confirmation(f"retrying {format_count(replayed, 'delivery')}", done, as_json=json_)
 
@@ -301,7 +301,7 @@ def _change_webhook(webhook_id: int, change: WebhookChange, *, local: bool) -> N
         lambda webhooks: webhooks.change(webhook_id, change, previous_secret=overlap),
         local=local,
     ):
-        raise _unknown_webhook_error(webhook_id)
+        raise _build_unknown_webhook_error(webhook_id)
 
 
 def _print_confirmation(webhook_id: int, state: str, *, as_json: bool) -> None:
@@ -309,7 +309,7 @@ def _print_confirmation(webhook_id: int, state: str, *, as_json: bool) -> None:
     print_confirmation(f"webhook {webhook_id} is {state}", done, as_json=as_json)
 
 
-def _unknown_webhook_error(webhook_id: int) -> CommandError:
+def _build_unknown_webhook_error(webhook_id: int) -> CommandError:
     return CommandError(
         f"there is no webhook {webhook_id}; `saldo webhooks list` lists all webhooks"
     )

@@ -59,7 +59,7 @@ class RejectsFile:
                 for block in _read_blocks(self.path):
                     self._digest.update(block)
             elif self.path.exists():
-                self._aside = _unused_path(self.path)
+                self._aside = _find_unused_path(self.path)
                 self.path.rename(self._aside)
         except OSError as error:
             raise CommandError(f"can't write {self.path}: {error.strerror}") from None
@@ -140,6 +140,6 @@ def _read_blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
-def _unused_path(path: Path) -> Path:
+def _find_unused_path(path: Path) -> Path:
     names = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in count(1))
     return next(each for each in names if not each.exists())

@@ -53,7 +53,7 @@ class ImportSummary:
     def print(self, *, dry_run: bool, as_json: bool) -> None:
         """Print the report: lines for people, or one JSON document."""
         if as_json:
-            print_json(self._json_document(dry_run=dry_run))
+            print_json(self._build_json_document(dry_run=dry_run))
             return
         if self.stopped is not None:
             return  # the error message contains the counts
@@ -78,7 +78,7 @@ class ImportSummary:
         if self.rejects is not None:
             print_line(f"rows that were not posted are in {self.rejects}, with the reasons")
 
-    def _json_document(self, *, dry_run: bool) -> dict[str, Any]:
+    def _build_json_document(self, *, dry_run: bool) -> dict[str, Any]:
         deposited, withdrawn = _align_decimals(self.counts.deposited, self.counts.withdrawn)
         document: dict[str, Any] = to_json_value(self.counts) | {
             "deposited": to_json_value(deposited),

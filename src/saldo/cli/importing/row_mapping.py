@@ -123,7 +123,7 @@ class RowMapper:
         if missing:
             raise CommandError(
                 f"there is no column {', '.join(missing)}; the columns in the first line are "
-                f"{', '.join(columns)[:COLUMNS_CHARACTERS_MAX]}: {_header_hint(columns)}",
+                f"{', '.join(columns)[:COLUMNS_CHARACTERS_MAX]}: {_build_header_hint(columns)}",
                 ExitCode.USAGE,
             )
         if meaning.signed and has_header and "type" in self._indexes:
@@ -160,7 +160,7 @@ class RowMapper:
 
     def rejected_values(self, row: Row) -> list[str | None]:
         """Return a row's values with its derived uuid, so that the row keeps this uuid in another file."""
-        values = self._values_with_uuid(row)
+        values = self._list_values_with_uuid(row)
         if (
             len(row.values) <= self._reason_columns_count
         ):  # an unreadable line, which is stored as one value
@@ -168,7 +168,7 @@ class RowMapper:
         begin = 0 if "uuid" in self._indexes else 1
         return values[:begin] + values[begin + self._reason_columns_count :]
 
-    def _values_with_uuid(self, row: Row) -> list[str | None]:
+    def _list_values_with_uuid(self, row: Row) -> list[str | None]:
         derived_uuid = None
         if self._uuid_namespace is not None:
             with suppress(InvalidRowError):
@@ -203,14 +203,17 @@ class RowMapper:
         outcome = self._value(row, "outcome")
         if outcome and outcome != "posted":
             raise InvalidRowError(f"was refused by the ledger that exported it: {outcome}")
-        amount, user_id = self._required_value(row, "amount"), self._required_value(row, "user_id")
+        amount, user_id = (
+            self._get_required_value(row, "amount"),
+            self._get_required_value(row, "user_id"),
+        )
         timestamp = self._value(row, "timestamp")
         self._check_amount(amount)
         self._check_characters("user_id", user_id, "digits", _NO_DIGIT)
         self._check_characters(
             "timestamp", timestamp, "a date and time such as 2026-01-31T12:30:00Z", _NOT_ASCII
         )
-        kind, amount = self._type_and_amount(row, amount)
+        kind, amount = self._read_type_and_amount(row, amount)
         # The user id remains a text of digits. The service parses it and reports what is wrong with it.
         return kind(
             user_id,  # type: ignore[arg-type]
@@ -245,7 +248,7 @@ class RowMapper:
             InvalidRowError: The amount contains an invalid character, which the message names. Or the amount is
                 negative although the row has a type.
         """
-        label = self._field_label("amount")
+        label = self._format_field_label("amount")
         if "," in text:
             raise InvalidRowError(
                 f"{label} {text[:50]} contains a comma: write it as 25000.50, without thousands separators and with a "
@@ -273,15 +276,15 @@ class RowMapper:
         code = f"U+{ord(match[0]):04X} ({unicodedata.name(match[0], 'no name')})"
         shown = f'"{match[0]}", {code}' if match[0].isprintable() else code
         raise InvalidRowError(
-            f"{self._field_label(field)} {text[:50]!r} contains {shown}: expected {expected}"
+            f"{self._format_field_label(field)} {text[:50]!r} contains {shown}: expected {expected}"
         )
 
-    def _field_label(self, field: str) -> str:
+    def _format_field_label(self, field: str) -> str:
         """Return the field's name, with the column's name if it is different."""
         column = self._meaning.columns.get(field, field)
         return field if column == field else f"{field} (column {column})"
 
-    def _type_and_amount(self, row: Row, amount: str) -> tuple[type[TransactionRequest], str]:
+    def _read_type_and_amount(self, row: Row, amount: str) -> tuple[type[TransactionRequest], str]:
         if self._meaning.signed:
             if self._value(row, "type"):
                 raise InvalidRowError(
@@ -292,7 +295,7 @@ class RowMapper:
                 if amount[0] == "-"
                 else (Deposit, amount.removeprefix("+"))
             )
-        text = self._required_value(row, "type")
+        text = self._get_required_value(row, "type")
         kind = self._meaning.type_values.get(text.casefold())
         if kind is None:
             raise InvalidRowError(
@@ -300,7 +303,7 @@ class RowMapper:
             )
         return kind, amount
 
-    def _required_value(self, row: Row, field: str) -> str:
+    def _get_required_value(self, row: Row, field: str) -> str:
         value = self._value(row, field)
         if not value:
             raise InvalidRowError(f"{field} is missing")
@@ -320,7 +323,7 @@ def _normalize_time(text: str) -> str:
         raise InvalidRowError(f"timestamp {error}") from None
 
 
-def _header_hint(columns: Sequence[str]) -> str:
+def _build_header_hint(columns: Sequence[str]) -> str:
     """Return a hint about a header row that lacks necessary columns."""
     if columns[0].lower().startswith("sep="):
         return (

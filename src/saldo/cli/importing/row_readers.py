@@ -270,15 +270,15 @@ def _read_next_row(
         # A single line with paired quotation marks is one row, whatever is wrong with it.
         if len(lines.record) != 1 or lines.record[0].count('"') % 2:
             raise UnreadableRowsError(first, lines.number, str(error)) from None
-        return _unreadable_values(lines), f"can't be read: {error}"
+        return _format_unreadable_values(lines), f"can't be read: {error}"
     return (
-        (_unreadable_values(lines), f"can't be read: {TOO_LONG}")
+        (_format_unreadable_values(lines), f"can't be read: {TOO_LONG}")
         if lines.too_long
         else (values, None)
     )
 
 
-def _unreadable_values(lines: _LengthLimitedLines) -> list[str]:
+def _format_unreadable_values(lines: _LengthLimitedLines) -> list[str]:
     return [lines.record[0].rstrip("\r\n")[:UNREADABLE_CHARACTERS_MAX]]
 
 

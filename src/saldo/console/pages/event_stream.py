@@ -32,14 +32,14 @@ class ConsoleEventStream:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request as an ASGI application."""
         request_id = get_request_state(scope).request_id
-        error_answer = await self._authentication_error(scope, request_id)
+        error_answer = await self._build_authentication_error(scope, request_id)
         if error_answer is None:
             await self._event_stream_handler(scope, receive, send)
             return
         record_response(get_client_method(scope), LIVE_PATH, error_answer.status)
         await send_response(scope, send, error_answer, request_id)
 
-    async def _authentication_error(self, scope: Any, request_id: str) -> RawResponse | None:
+    async def _build_authentication_error(self, scope: Any, request_id: str) -> RawResponse | None:
         """Authenticate the request. Return the error response, or None if the grant allows the stream."""
         try:
             # An open page does not extend the session.

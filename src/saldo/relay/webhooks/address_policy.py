@@ -55,13 +55,13 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv4Address):
-        return _is_public_4(address)
+        return _is_public_ipv4(address)
     if any(address in network for network in _LEAD_TO_IPV4):
-        return _is_public_4(_last_4(address))
-    if _is_isatap(address) and not _is_public_4(_last_4(address)):
+        return _is_public_ipv4(_extract_last_ipv4(address))
+    if _is_isatap(address) and not _is_public_ipv4(_extract_last_ipv4(address)):
         return False
     if address.sixtofour is not None:
-        return _is_public_4(address.sixtofour)
+        return _is_public_ipv4(address.sixtofour)
     return (
         address in _GLOBAL
         and address not in _TEREDO
@@ -81,7 +81,7 @@ def is_within(text: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
     found: list[IPv4Address | IPv6Address] = [address]
     if isinstance(address, IPv6Address):
         if _is_isatap(address) or any(address in network for network in _LEAD_TO_IPV4):
-            found.append(_last_4(address))
+            found.append(_extract_last_ipv4(address))
         if address.sixtofour is not None:
             found.append(address.sixtofour)
     return any(
@@ -95,11 +95,11 @@ def _is_isatap(address: IPv6Address) -> bool:
     return (int(address) >> 32) & 0xFFFF == _ISATAP
 
 
-def _last_4(address: IPv6Address) -> IPv4Address:
+def _extract_last_ipv4(address: IPv6Address) -> IPv4Address:
     return IPv4Address(int(address) & 0xFFFFFFFF)
 
 
-def _is_public_4(address: IPv4Address) -> bool:
+def _is_public_ipv4(address: IPv4Address) -> bool:
     return (
         address.is_global
         and not address.is_multicast

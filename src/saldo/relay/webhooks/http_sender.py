@@ -150,7 +150,7 @@ class HttpSender:
         async with self._session.post(
             url, data=event.body, headers=headers, allow_redirects=False
         ) as response:
-            attempt = _attempt_of_response(response)
+            attempt = _convert_response_to_attempt(response)
             # The status decides, even if reading the rest of the response fails.
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                 await _discard_body(response)
@@ -169,7 +169,7 @@ class HttpSender:
         return socket.socket(family, kind, protocol)
 
 
-def _attempt_of_response(response: aiohttp.ClientResponse) -> Attempt:
+def _convert_response_to_attempt(response: aiohttp.ClientResponse) -> Attempt:
     status = response.status
     if 200 <= status < 300:
         return Attempt(None)

@@ -153,7 +153,7 @@ class WebhookSink:
         # The events are sorted by user, and for each user in the order of the log, because a user is in one shard.
         # Notices count as the events of one user.
         for user_id, user_events in groupby(
-            sorted(wanted, key=_user_sort_key), key=lambda each: each.user_id
+            sorted(wanted, key=_build_user_sort_key), key=lambda each: each.user_id
         ):
             if user_id in users_with_pending:
                 new_deliveries += [_build_pending(event) for event in user_events]
@@ -477,7 +477,7 @@ def _build_due(event: Event) -> PendingDelivery:
     return PendingDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, 0.0)
 
 
-def _user_sort_key(event: Event) -> tuple[int, int]:
+def _build_user_sort_key(event: Event) -> tuple[int, int]:
     return event.user_id, event.seq
 
 

@@ -30,7 +30,7 @@ def find_coordinator_url(url: str) -> str:
     if coordinator is None or not coordinator[2]:
         return url
     host, port, _ = coordinator
-    there = _with_host(url, host, port)
+    there = _replace_host(url, host, port)
     try:
         answer = _find_coordinator(there)
     except psycopg.Error:
@@ -55,7 +55,7 @@ def _find_coordinator(url: str) -> tuple[str, int, bool] | None:
     return None if found is None else (found[0], found[1], found[2])
 
 
-def _with_host(url: str, host: str, port: int) -> str:
+def _replace_host(url: str, host: str, port: int) -> str:
     """Return a connection string for the same role and database on another server."""
     parts = urlsplit(url)
     account, at, _ = parts.netloc.rpartition("@")

@@ -36,7 +36,7 @@ class Account:
         """
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid())
-        entry = _system_account()
+        entry = _get_system_account()
         return cls(entry.pw_uid, entry.pw_gid)
 
     @property
@@ -87,7 +87,7 @@ class Account:
         return next((path for path in needed_paths if not _is_accessible_to_all(path)), None)
 
 
-def _system_account() -> pwd.struct_passwd:
+def _get_system_account() -> pwd.struct_passwd:
     with suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
