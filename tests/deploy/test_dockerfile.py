@@ -278,7 +278,7 @@ def test_slim_has_neither_a_postgresql_nor_pip(slim_venv: Path, directory: Path)
     assert installed
     assert not [name for name in installed if name.startswith(unwanted)]
     code, output = Container(slim_venv, directory).run()
-    assert code == 1
+    assert code == 2
     assert output.splitlines()[-1].startswith("saldo: ")
     assert "set SALDO_DATABASE_URL" in output
 

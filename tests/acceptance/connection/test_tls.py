@@ -281,7 +281,7 @@ def test_files_that_cannot_be_used_are_one_line_at_the_start(
         case "password":
             _encrypt(authority.key_file)
     started = ServiceProcess(tmp_path, **settings)
-    assert started.process.wait(SECONDS_MAX) == 1
+    assert started.process.wait(SECONDS_MAX) == 2
     (line,) = started.output().strip().splitlines()
     assert line.startswith("saldo: ")
     assert expected in line

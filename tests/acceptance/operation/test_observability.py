@@ -339,6 +339,6 @@ def test_logs_spans_and_metrics_have_nothing_of_what_clients_send(tmp_path: Path
 
 def test_invalid_collector_url_is_one_line(tmp_path: Path) -> None:
     running = ServiceProcess(tmp_path, SALDO_TRACING_URL="localhost:4318")
-    assert running.process.wait(60) == 1
+    assert running.process.wait(60) == 2
     (line,) = running.output().strip().splitlines()
     assert line.startswith("saldo: SALDO_TRACING_URL")

@@ -172,7 +172,7 @@ def test_sums_have_the_same_decimals_in_text_and_json(capsys: pytest.CaptureFixt
     summary.print(dry_run=False, as_json=False)
     summary.print(dry_run=False, as_json=True)
     text, document = capsys.readouterr().out.rsplit("\n", 2)[:2]
-    assert "deposits 1,234.50, withdrawals 0.00" in text
+    assert "deposits 1234.50, withdrawals 0.00" in text
     assert json.loads(document)["withdrawn"] == "0.00"
 
 

@@ -14,9 +14,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
-from saldo.observability.metrics import HTTP_CONNECTIONS, HTTP_CONNECTIONS_LIMIT
+from saldo.observability.metrics import HTTP_CONNECTIONS, HTTP_CONNECTIONS_LIMIT, HTTP_CUT
 from saldo.settings.model import Settings
 
 CHECK_INTERVAL_SECONDS: Final = 1.0
@@ -107,6 +107,8 @@ class TimeoutSweeper:
     async def run(self) -> AsyncIterator[None]:
         """Check the connections periodically, until the context manager exits."""
         HTTP_CONNECTIONS_LIMIT.set(self._connections_max)
+        for phase in get_args(TimeoutPhase):
+            HTTP_CUT.labels(phase)  # exported as 0 until the first timeout, so that rates include it
         task = asyncio.create_task(self._check_repeatedly(), name="connection timeouts")
         try:
             yield
