@@ -44,7 +44,7 @@ class LogPosition(NamedTuple):
 
 
 def epoch_from_identity(identity: str) -> bytes:
-    """Return the short form of a log identity (`saldo.store.log.Log.identity`)."""
+    """Return the short form of a log identity (`saldo.store.log.Log.read_identity`)."""
     return hashlib.blake2b(identity.encode(), digest_size=EPOCH_BYTES).digest()
 
 

@@ -54,7 +54,7 @@ class RelayLimits:
 
 
 class Span(Protocol):
-    """A function that traces the work inside a context as a span (`saldo.observability.tracing.Tracing.span`)."""
+    """A function that traces the work inside a context as a span (`saldo.observability.tracing.Tracing.open_span`)."""
 
     def __call__(self, name: str, /, **attributes: Any) -> AbstractContextManager[None]: ...
 
