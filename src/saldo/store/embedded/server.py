@@ -28,7 +28,7 @@ from saldo.store.embedded.data_directory import (
     take_lock,
 )
 from saldo.store.embedded.stale_server import STOP_SECONDS_MAX, stop_stale_server
-from saldo.store.embedded.system_account import ACCOUNT, Account
+from saldo.store.embedded.system_account import ACCOUNT, ServerAccount
 from saldo.store.embedded.wal_archive import Recovery, open_archive
 from saldo.store.errors import ConfigurationError, DatabaseNotRunningError
 from saldo.store.statements import load_statement
@@ -199,7 +199,7 @@ class EmbeddedServer:
         check_environment(self._data_dir)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._data_dir)
-        account = Account.for_server()
+        account = ServerAccount.for_server()
         self._socket_dir = choose_socket_dir(self._data_dir, account)
         reached = [self._data_dir, self._socket_dir.parent]
         if self._archive_dir is not None:
