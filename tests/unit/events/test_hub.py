@@ -24,7 +24,7 @@ from saldo.events.live.hub import (
     TooManySubscribersError,
     shards_of,
 )
-from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription
+from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription
 from saldo.events.position import LogPosition, epoch_from_identity, parse_log_position
 from saldo.ledger.model import SEQ_MAX, SHARDS, Kind, Outcome
 from saldo.store.errors import ConnectionLostError
@@ -257,8 +257,8 @@ async def test_changed_log_identity_ends_the_stream_and_rejects_old_ids(
         log.name = "log-2"
         log.append(1)
         hub.wake()
-        assert await second.ended is Ending.OTHER_LOG
-        assert await subscription.ended is Ending.OTHER_LOG
+        assert await second.ended is EndReason.OTHER_LOG
+        assert await subscription.ended is EndReason.OTHER_LOG
     with pytest.raises(PositionGoneError, match="another log"):
         await subscribe(hub, position)
 
@@ -289,7 +289,7 @@ async def test_subscriber_that_does_not_read_is_dropped_and_frees_memory(
             posted += 20
             hub.wake()
             await take(quick, 20)
-        assert slow.ended.result() is Ending.TOO_SLOW
+        assert slow.ended.result() is EndReason.TOO_SLOW
         assert not slow._buffer
         assert LIMITS.buffer_bytes_max < posted * 500
         assert not quick.ended.done()
@@ -319,7 +319,7 @@ async def test_subscriber_limit_and_no_subscriber_after_a_stop(hub: Hub) -> None
     hub.stop()
     for subscription in subscriptions:
         with subscription:
-            assert await subscription.ended is Ending.STOPPING
+            assert await subscription.ended is EndReason.STOPPING
     with pytest.raises(TooManySubscribersError):
         await subscribe(hub)
 

@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeVar
 
 from saldo.events import sse
 from saldo.events.event import EVENT_TYPES, EventEncoder, EventType, event_type
-from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription, PastReader
+from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription, PastReader
 from saldo.events.position import LogPosition, epoch_from_identity, format_position
 from saldo.ledger.model import SHARDS, compute_shard
 from saldo.observability.metrics import EVENTS_CUT_OFF, EVENTS_SUBSCRIBERS
@@ -138,17 +138,17 @@ class Hub:
             self._tail = None
             self._positions = None
 
-    def end(self, subscription: LiveSubscription, ending: Ending) -> None:
-        """End a subscriber's stream. The ending is sent to the subscriber as the reason."""
+    def end(self, subscription: LiveSubscription, reason: EndReason) -> None:
+        """End a subscriber's stream. The reason is sent to the subscriber."""
         self._tail_subscribers.discard(subscription)
-        if subscription.end(ending) and ending is Ending.TOO_SLOW:
+        if subscription.end(reason) and reason is EndReason.TOO_SLOW:
             EVENTS_CUT_OFF.inc()
 
     def stop(self) -> None:
         """End all subscriptions, and accept no more."""
         self._stopping = True
         for subscription in tuple(self._subscriptions):
-            self.end(subscription, Ending.STOPPING)
+            self.end(subscription, EndReason.STOPPING)
 
     async def close(self) -> None:
         """End all subscriptions, and stop reading."""
@@ -211,7 +211,7 @@ class Hub:
                 # Some subscribers may have been served and others not. All streams are ended, so that each client
                 # resumes from its own position.
                 for subscription in tuple(self._subscriptions):
-                    self.end(subscription, Ending.FAILED)
+                    self.end(subscription, EndReason.FAILED)
             await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _find_tail(self) -> None:
@@ -259,7 +259,7 @@ class Hub:
             self._tail_subscribers.payloads(chunk), start=1
         ):
             if not subscription.offer(payload):
-                self.end(subscription, Ending.TOO_SLOW)
+                self.end(subscription, EndReason.TOO_SLOW)
             if number % SLICE_SUBSCRIBERS == 0:
                 await _yield_to_posting()
         self._handed_out.update(page.reached)
@@ -272,7 +272,7 @@ class Hub:
     def _end_other_epochs(self, epoch: bytes) -> None:
         for subscription in tuple(self._subscriptions):
             if subscription.epoch not in {b"", epoch}:
-                self.end(subscription, Ending.OTHER_LOG)
+                self.end(subscription, EndReason.OTHER_LOG)
 
 
 async def _yield_to_posting() -> None:
