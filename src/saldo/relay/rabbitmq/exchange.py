@@ -79,7 +79,7 @@ class ExchangeSink:
                     else await channel.get_exchange(options.exchange)
                 )
         except _FAULTS as error:
-            raise SinkError(f"RabbitMQ: {_one_line(error)}") from error
+            raise SinkError(f"RabbitMQ: {_extract_first_line(error)}") from error
 
     async def publish(self, events: Sequence[Event]) -> int:
         """See `Sink.publish`."""
@@ -94,7 +94,7 @@ class ExchangeSink:
         try:
             confirmations = await asyncio.gather(*publishing)
         except _FAULTS as error:
-            raise SinkError(f"RabbitMQ: {_one_line(error)}") from error
+            raise SinkError(f"RabbitMQ: {_extract_first_line(error)}") from error
         finally:
             for task in publishing:
                 task.cancel()
@@ -138,6 +138,6 @@ def _message(event: Event) -> aio_pika.Message:
     )
 
 
-def _one_line(error: BaseException) -> str:
+def _extract_first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
