@@ -18,7 +18,7 @@ from typing import Protocol
 
 from saldo.events import sse
 from saldo.events.event import EVENT_TYPES, EventEncoder, EventType
-from saldo.events.position import epoch_from_identity, format_position
+from saldo.events.position import derive_epoch, format_position
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogPage, Positions
 
@@ -78,7 +78,7 @@ class SubscriptionHub(Protocol):
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool: ...
     def add_to_tail(self, subscription: LiveSubscription) -> Positions: ...
-    def delivered_up_to(self, shard: int) -> int: ...
+    def get_delivered_seq(self, shard: int) -> int: ...
     def end(self, subscription: LiveSubscription, reason: EndReason) -> None: ...
     def leave(self, subscription: LiveSubscription) -> None: ...
 
@@ -161,7 +161,7 @@ class LiveSubscription:
         positions = self._positions
         if self._step == self._take_buffered and not self._buffer:
             positions = {
-                shard: max(seq, self._tail.delivered_up_to(shard))
+                shard: max(seq, self._tail.get_delivered_seq(shard))
                 for shard, seq in positions.items()
             }
         return sse.format_mark(format_position(self.epoch, positions))
@@ -240,7 +240,7 @@ class LiveSubscription:
             _log.warning("live stream: %s", error)
             await asyncio.sleep(BACKOFF_SECONDS)
             return sse.format_comment("waiting for the database")
-        if page.identity is not None and epoch_from_identity(page.identity) != self.epoch:
+        if page.identity is not None and derive_epoch(page.identity) != self.epoch:
             self._tail.end(self, EndReason.OTHER_LOG)
             return b""
         self._positions.update(page.reached)

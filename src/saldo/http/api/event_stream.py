@@ -24,7 +24,7 @@ from saldo.events.live.hub import (
     PositionGoneError,
     PositionScopeMismatchError,
     TooManySubscribersError,
-    shards_of,
+    compute_shards,
 )
 from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription
 from saldo.http import problems
@@ -269,7 +269,7 @@ def _limit_to_grant(event_filter: EventFilter, grant: Grant, users_max: int) -> 
     if len(grant.user_ids) > users_max:
         message = f"must name at most {users_max} users, because the key has access to more"
         raise InvalidRequestError([InvalidField("user_id", message)])
-    return replace(event_filter, users=grant.user_ids, shards=shards_of(grant.user_ids))
+    return replace(event_filter, users=grant.user_ids, shards=compute_shards(grant.user_ids))
 
 
 def _build_error_response(error: Exception, request_id: str) -> RawResponse:

@@ -102,8 +102,8 @@ class ExchangeSink:
         # For a message that was returned as unroutable, the result is that message instead of a confirmation.
         return sum(isinstance(each, DeliveredMessage) for each in confirmations)
 
-    async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`. A broker that blocks sends `connection.blocked` to the connections that
+    async def get_blocked_reason(self) -> str | None:
+        """See `Sink.get_blocked_reason`. A broker that blocks sends `connection.blocked` to the connections that
         publish."""
         transport = None if self._connection is None else self._connection.transport
         if transport is None:
@@ -118,7 +118,9 @@ class ExchangeSink:
     async def close(self) -> None:
         """See `Sink.close`."""
         seconds = (
-            CLOSE_SECONDS_MAX if await self.blocked_reason() is None else CLOSE_SECONDS_BLOCKED_MAX
+            CLOSE_SECONDS_MAX
+            if await self.get_blocked_reason() is None
+            else CLOSE_SECONDS_BLOCKED_MAX
         )
         connection, self._connection, self._exchange = self._connection, None, None
         if connection is not None:

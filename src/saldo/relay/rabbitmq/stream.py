@@ -101,7 +101,7 @@ class StreamSink:
             self._confirmed.cancel()
         return 0
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         """Return None, because the stream protocol does not report whether the broker blocks. A blocked batch times
         out."""
         return None
