@@ -87,7 +87,7 @@ class ExchangeSink:
         exchange = self._exchange
         publishing = [
             asyncio.ensure_future(
-                exchange.publish(_message(event), event.routing_key, mandatory=True)
+                exchange.publish(_build_message(event), event.routing_key, mandatory=True)
             )
             for event in events
         ]
@@ -129,7 +129,7 @@ class ExchangeSink:
                     await connection.close()
 
 
-def _message(event: Event) -> aio_pika.Message:
+def _build_message(event: Event) -> aio_pika.Message:
     return aio_pika.Message(
         event.body,
         content_type=CONTENT_TYPE,
