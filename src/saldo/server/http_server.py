@@ -31,7 +31,7 @@ from saldo.http.request_state import get_request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import build_common_headers
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, block_signals, unblock_signals
-from saldo.observability.worker_metrics import create_metrics_directory, forget_worker
+from saldo.observability.worker_metrics import create_metrics_directory, remove_worker_gauges
 from saldo.server.tls import Certificates
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError
@@ -119,7 +119,7 @@ class WorkerSupervisor(Multiprocess):
             super().keep_subprocess_alive()
         living_pids = {process.pid for process in self.processes if process.pid is not None}
         for pid in self._known_pids - living_pids:
-            forget_worker(pid)
+            remove_worker_gauges(pid)
         self._known_pids = living_pids
 
 

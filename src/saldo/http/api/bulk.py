@@ -83,7 +83,7 @@ class BulkHandler:
         request_id = get_request_state(scope).request_id
         try:
             answer = await self._answer_request(scope, request_id, receive, send)
-        except (ClientDisconnectedError, StreamBrokenError):
+        except (ClientDisconnectedError, IncompleteResponseError):
             return
         except Exception as error:
             answer = build_error_response(error, request_id)
@@ -191,7 +191,7 @@ class BulkHandler:
             raise
         except Exception as error:
             _log.exception("request %s failed during a stream", request_id)
-            raise StreamBrokenError from error
+            raise IncompleteResponseError from error
         await send({"type": "http.response.body", "body": b""})
 
     async def _read_pieces(
@@ -281,7 +281,7 @@ class BulkHandler:
         )
 
 
-class StreamBrokenError(Exception):
+class IncompleteResponseError(Exception):
     """Raised when a response has begun and can't be completed. The connection is then closed, by which the client
     detects the failure."""
 

@@ -59,7 +59,7 @@ class Programs:
                 )
 
     @property
-    def find_inaccessible_directory(self) -> Path | None:
+    def inaccessible_directory(self) -> Path | None:
         """The first directory that the account can reach only with a capability; None if there is no such directory."""
         binaries = (self._binaries or _find_installed_binaries()).resolve()
         return self._account.find_first_inaccessible((*self._needed_paths, binaries))
