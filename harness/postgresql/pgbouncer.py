@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 
 from harness import prerequisites
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 
 READY_SECONDS_MAX = 30
 
@@ -46,7 +46,7 @@ class Pgbouncer:
     def __init__(self, program: str, directory: Path, server_url: str, **options: object) -> None:
         self._program = program
         self._directory = directory
-        self._account = Account.for_server()
+        self._account = ServerAccount.for_server()
         self._process: subprocess.Popen[bytes] | None = None
         server = psycopg.conninfo.conninfo_to_dict(server_url)
         database = f"host='{server['host']}' port={server['port']} dbname={server['dbname']}"

@@ -11,7 +11,7 @@ import psycopg
 
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.binaries import Programs
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def run_standby(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedSer
     """Copy the primary to `data_dir`, start the copy as a streaming standby, yield it, and stop it afterwards."""
     cluster = data_dir / "postgresql-18"
     cluster.mkdir(parents=True, mode=0o700)
-    account = Account.for_server()
+    account = ServerAccount.for_server()
     account.chown(cluster)
     Programs(account, cluster, primary.socket_dir).run(
         "pg_basebackup",

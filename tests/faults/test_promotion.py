@@ -15,9 +15,9 @@ import pytest
 
 from harness.postgresql.standbys import run_standby
 from saldo.events.event import EVENT_TYPES, Event, EventEncoder
-from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
+from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, compute_shards
 from saldo.events.live.subscription import EventFilter
-from saldo.events.position import LogPosition, epoch_from_identity
+from saldo.events.position import LogPosition, derive_epoch
 from saldo.ledger.model import LedgerLimits, TransactionRequest, compute_shard
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.store.connections.connection import open_pool
@@ -64,7 +64,7 @@ class Broker:
         """Return whether the broker has accepted the events of all these entries."""
         return all(str(uuid).encode() in self._told for uuid in uuids)
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         return None
 
     async def close(self) -> None: ...
@@ -171,10 +171,10 @@ async def test_all_events_are_published_after_a_promotion_that_lost_the_tail(
 
             await eventually(lambda: broker.has(real))
         # A client that has read all of the lost log gets an error, and skips no events silently.
-        wanted = EventFilter(frozenset({user}), frozenset(EVENT_TYPES), shards_of([user]))
+        wanted = EventFilter(frozenset({user}), frozenset(EVENT_TYPES), compute_shards([user]))
         assert (await log.read_last_positions())[compute_shard(user)] > heads[compute_shard(user)]
         with pytest.raises(PositionGoneError):
-            await hub.subscribe(wanted, LogPosition(epoch_from_identity(identity), heads))
+            await hub.subscribe(wanted, LogPosition(derive_epoch(identity), heads))
     finally:
         await hub.close()
         pool.terminate()

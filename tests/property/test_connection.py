@@ -31,10 +31,10 @@ from saldo.http.connection.state import (
     ConnectionStateMachine,
     ForbiddenTransitionError,
 )
-from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
+from saldo.http.connection.timeout_sweeper import InputLimits, TimeoutSweeper
 from saldo.http.request_state import get_request_state
 
-LIMITS = WireLimits(
+LIMITS = InputLimits(
     head_bytes_max=400,
     headers_max=8,
     url_bytes_max=100,
@@ -140,7 +140,7 @@ class Handlers(ServerApplication):
 
     def __init__(self, *, connections_max: int, available: int) -> None:
         self.timeout_sweeper = TimeoutSweeper(connections_max)
-        self.wire_limits = LIMITS
+        self.input_limits = LIMITS
         self.connections_max = connections_max
         self.connection_limit_app = ConnectionLimitApp(self)
         self.ambiguous_path_app = ProblemApp(problems.build_not_found())

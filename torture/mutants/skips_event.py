@@ -48,9 +48,9 @@ class LeakingSink:
                 kept.append(event)
         return await self._sink.publish(kept)
 
-    async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`."""
-        return await self._sink.blocked_reason()
+    async def get_blocked_reason(self) -> str | None:
+        """See `Sink.get_blocked_reason`."""
+        return await self._sink.get_blocked_reason()
 
     async def close(self) -> None:
         """See `Sink.close`."""

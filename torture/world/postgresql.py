@@ -20,7 +20,7 @@ import psycopg
 
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.binaries import Programs
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from torture.world.clocks import Clock
 from torture.world.disks import Disk
 
@@ -135,7 +135,7 @@ class Node:
         cluster = self.server.cluster
         shutil.rmtree(cluster, ignore_errors=True)
         cluster.mkdir(mode=0o700)
-        account = Account.for_server()
+        account = ServerAccount.for_server()
         account.chown(cluster)
         Programs(account, cluster, primary.server.socket_dir).run(
             "pg_basebackup",

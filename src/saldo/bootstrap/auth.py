@@ -132,7 +132,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
         return
     if list_configured_keys(settings) or create_identity_provider(settings) is not None:
         return
-    if not asyncio.run(_has_any_key(settings, database_url)):
+    if not asyncio.run(_has_key_ever_existed(settings, database_url)):
         local = "--local " if settings.database_url is None else ""
         raise ConfigurationError(
             f"there is no API key yet, so anyone who can connect to {address} could move money. Create a key with "
@@ -141,7 +141,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
         )
 
 
-async def _has_any_key(settings: Settings, database_url: str) -> bool:
+async def _has_key_ever_existed(settings: Settings, database_url: str) -> bool:
     async with open_key_store(settings, database_url) as keys:
         try:
             return (await keys.read_valid_keys()).has_key_ever_existed

@@ -12,7 +12,7 @@ from saldo.store.connections.connection import check_connection, read_only_pools
 from saldo.store.connections.parameters import check_connection_string
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError, DatabaseNotRunningError
-from saldo.store.schema.migrate import examine_schema, migrate_schema, prepare_schema
+from saldo.store.schema.migrate import check_schema_compatibility, migrate_schema, prepare_schema
 from saldo.store.schema.roles import warn_about_rights, warn_about_unverified_tls
 
 
@@ -118,7 +118,7 @@ class Database:
             return service_role_url
         if self._purpose is Purpose.READ:
             self._read_only_pools.enter_context(read_only_pools())
-        if not examine_schema(
+        if not check_schema_compatibility(
             service_role_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,

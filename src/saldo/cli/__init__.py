@@ -18,9 +18,9 @@ def main() -> None:
     """Run the program."""
     try:
         if "_SALDO_COMPLETE" not in os.environ:
-            from saldo.cli.root_help import answer_immediately  # noqa: PLC0415 - see below
+            from saldo.cli.root_help import print_help_or_version  # noqa: PLC0415 - see below
 
-            code = answer_immediately(sys.argv[1:])
+            code = print_help_or_version(sys.argv[1:])
             if code is not None:
                 sys.exit(code)
         # Loading the program takes a moment. Ctrl-C must work during that time, too.

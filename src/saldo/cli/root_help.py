@@ -29,7 +29,7 @@ WIDTH_MAX: Final = 100
 """Maximum width of the help in characters, because longer lines are difficult to read."""
 
 
-def answer_immediately(arguments: Sequence[str]) -> ExitCode | None:
+def print_help_or_version(arguments: Sequence[str]) -> ExitCode | None:
     """Print the help or the version if the arguments ask for it.
 
     Returns:

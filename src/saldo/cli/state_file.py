@@ -41,7 +41,7 @@ def identify_file(path: Path) -> FileIdentity:
     return FileIdentity(status.st_size, status.st_mtime_ns, head)
 
 
-def sibling_path(path: Path, suffix: str) -> Path:
+def build_sibling_path(path: Path, suffix: str) -> Path:
     """Return the path with the suffix appended to its name, in the same directory."""
     return path.with_name(path.name + suffix)
 

@@ -35,7 +35,7 @@ class LogPosition(NamedTuple):
     """A position in one log.
 
     Attributes:
-        epoch: the epoch of the log, see `epoch_from_identity`.
+        epoch: the epoch of the log, see `derive_epoch`.
         positions: the `seq` by shard up to which everything has been read.
     """
 
@@ -43,8 +43,8 @@ class LogPosition(NamedTuple):
     positions: Positions
 
 
-def epoch_from_identity(identity: str) -> bytes:
-    """Return the short form of a log identity (`saldo.store.log.Log.identity`)."""
+def derive_epoch(identity: str) -> bytes:
+    """Return the short form of a log identity (`saldo.store.log.Log.read_identity`)."""
     return hashlib.blake2b(identity.encode(), digest_size=EPOCH_BYTES).digest()
 
 

@@ -214,7 +214,7 @@ class AsgiApp:
         began_at = time.perf_counter()
         is_body_complete = False
 
-        async def receive_body() -> Any:
+        async def receive_and_note_disconnect() -> Any:
             nonlocal is_body_complete
             message = await receive()
             if message["type"] == "http.disconnect" and not is_body_complete:
@@ -237,7 +237,7 @@ class AsgiApp:
                 record_response(get_client_method(scope), route, message["status"], began_at)
             await send(message)
 
-        await self._framework(scope, receive_body, send_with_id)
+        await self._framework(scope, receive_and_note_disconnect, send_with_id)
         state.route = scope.get("path_template")
 
     async def _post_transaction(

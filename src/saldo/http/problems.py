@@ -356,20 +356,20 @@ def convert_decision(
         case Outcome.USER_NOT_FOUND:
             return build_user_not_found(request.user_id)
         case Outcome.TIMESTAMP_IN_FUTURE:
-            return _build_timestamp_fault(
+            return _build_timestamp_problem(
                 "timestamp_in_future",
                 "is further ahead of the ledger's clock than SALDO_FUTURE_TOLERANCE_SECONDS allows. If it has no "
                 "offset, it was interpreted in the time zone of SALDO_TIMEZONE",
                 request,
             )
         case Outcome.TIMESTAMP_TOO_LATE:
-            return _build_timestamp_fault(
+            return _build_timestamp_problem(
                 "timestamp_too_late",
                 "is further before the user's latest transaction than SALDO_MAX_LATENESS_SECONDS allows",
                 request,
             )
         case Outcome.LATE_CHECK_TOO_LONG:
-            return _build_timestamp_fault(
+            return _build_timestamp_problem(
                 "late_check_too_long",
                 "precedes more of the user's transactions than the check of a late withdrawal may read "
                 "(SALDO_LATE_CHECK_ENTRIES_MAX)",
@@ -614,7 +614,7 @@ def _format_recorded(decision: Decision, decimals: int) -> dict[str, Any]:
     }
 
 
-def _build_timestamp_fault(code: str, fault: str, request: TransactionRequest) -> Problem:
+def _build_timestamp_problem(code: str, fault: str, request: TransactionRequest) -> Problem:
     value = format_instant(request.timestamp) if request.timestamp else "now"
     errors = [{"field": "timestamp", "message": fault}]
     return Problem(

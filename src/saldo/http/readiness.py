@@ -34,7 +34,7 @@ class Readiness:
     """The readiness of the service.
 
     Attributes:
-        draining: Whether the service is about to stop and should get no new requests.
+        is_draining: Whether the service is about to stop and should get no new requests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

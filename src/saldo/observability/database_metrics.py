@@ -144,7 +144,9 @@ class DatabaseMetrics(NamedTuple):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families, as a collector of `prometheus_client`."""
-        yield from _database_metrics(self.roundtrip_seconds, self.replica_lag_seconds, self.disk)
+        yield from _build_database_metrics(
+            self.roundtrip_seconds, self.replica_lag_seconds, self.disk
+        )
         if self.server is not None:
             yield from _build_server_metrics(self.server)
         yield from _build_sink_metrics(self.sinks)
@@ -161,7 +163,7 @@ def _create_gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _database_metrics(
+def _build_database_metrics(
     roundtrip_seconds: float | None, replica_lag_seconds: float | None, disk: DiskValues | None
 ) -> Iterator[Metric]:
     up = roundtrip_seconds is not None

@@ -39,7 +39,7 @@ def create_metrics_directory() -> Iterator[None]:
             del os.environ[VARIABLE]
 
 
-def forget_worker(pid: int) -> None:
+def remove_worker_gauges(pid: int) -> None:
     """Remove the gauges of a dead worker. Its counters are kept, because counters must not decrease."""
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 

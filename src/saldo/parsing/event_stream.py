@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from saldo.events.event import EVENT_TYPES, EventType
-from saldo.events.live.hub import Start, shards_of
+from saldo.events.live.hub import Start, compute_shards
 from saldo.events.live.subscription import EventFilter
 from saldo.events.position import PREFIX, PositionError, parse_log_position
 from saldo.ledger.model import USER_ID_MAX
@@ -69,7 +69,7 @@ def parse_stream_request(
         field, text = HEADER, header
     start = _parse_start(field, text, options, faults)
     faults.raise_if_any()
-    return StreamRequest(EventFilter(users, types, shards_of(users)), start, field)
+    return StreamRequest(EventFilter(users, types, compute_shards(users)), start, field)
 
 
 def _parse_users(

@@ -259,7 +259,7 @@ def parse_id(field: str, text: str) -> int:
     raise _build_error(field, "must be a whole number greater than zero")
 
 
-def parse_position(field: str, text: str) -> int:
+def parse_page_position(field: str, text: str) -> int:
     """Parse the position after which a list continues. `USER_ID_MAX` replaces a greater position.
 
     Raises:

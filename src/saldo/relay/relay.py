@@ -54,7 +54,7 @@ class RelayLimits:
 
 
 class Span(Protocol):
-    """A function that traces the work inside a context as a span (`saldo.observability.tracing.Tracing.span`)."""
+    """A function that traces the work inside a context as a span (`saldo.observability.tracing.Tracing.open_span`)."""
 
     def __call__(self, name: str, /, **attributes: Any) -> AbstractContextManager[None]: ...
 
@@ -181,7 +181,7 @@ class Relay:
         while True:
             await asyncio.sleep(self._limits.lease_seconds / 3)
             await self._sinks.move_cursors(lease, {})
-            reason = await self._sink.blocked_reason()
+            reason = await self._sink.get_blocked_reason()
             if reason is not None:
                 await self._sinks.report_blocked(lease, reason)
             if reason != logged_reason:
@@ -193,7 +193,7 @@ class Relay:
         """Return as soon as a stop is requested and the sink is blocked. The next relay publishes the rest."""
         await self._stop_requested.wait()
         while True:
-            reason = await self._sink.blocked_reason()
+            reason = await self._sink.get_blocked_reason()
             if reason is not None:
                 _log.warning(
                     "sink %s: stopped before all events were published: %s", lease.sink, reason
@@ -260,7 +260,7 @@ class Relay:
                 unrouted = await self._sink.publish(batch)
         except TimeoutError:
             seconds = self._limits.publish_timeout_seconds
-            reason = await self._sink.blocked_reason()
+            reason = await self._sink.get_blocked_reason()
             why = f"no confirmation in {seconds:g} s"
             raise SinkError(why if reason is None else f"blocked: {reason}; {why}") from None
         moved = {event.shard: event.seq for event in batch}

@@ -50,7 +50,7 @@ class Sink(Protocol):
             SinkError: some events are not confirmed. Any of the events may have been published.
         """
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         """Return the reason why the open connection accepts no events at the moment; None if it accepts events.
 
         A broker that is low on memory or disk blocks. This is not a failure: events already sent are confirmed later.

@@ -33,7 +33,7 @@ class WakeupSender:
             self._due = True
             return
         loop = asyncio.get_running_loop()
-        self._resting = loop.call_later(WAKEUP_INTERVAL_SECONDS_MIN, self._interval_ended)
+        self._resting = loop.call_later(WAKEUP_INTERVAL_SECONDS_MIN, self._on_interval_end)
         with contextlib.suppress(OSError):
             self._socket.sendto(b"", self._path)
 
@@ -43,7 +43,7 @@ class WakeupSender:
             self._resting.cancel()
         self._socket.close()
 
-    def _interval_ended(self) -> None:
+    def _on_interval_end(self) -> None:
         self._resting = None
         if self._due:
             self._due = False

@@ -26,12 +26,12 @@ from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.connection.protocol import BufferedHttpProtocol
 from saldo.http.connection.server_application import ServerApplication
-from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
+from saldo.http.connection.timeout_sweeper import InputLimits, TimeoutSweeper
 from saldo.http.request_state import get_request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import build_common_headers
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, block_signals, unblock_signals
-from saldo.observability.worker_metrics import create_metrics_directory, forget_worker
+from saldo.observability.worker_metrics import create_metrics_directory, remove_worker_gauges
 from saldo.server.tls import Certificates
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError
@@ -119,7 +119,7 @@ class WorkerSupervisor(Multiprocess):
             super().keep_subprocess_alive()
         living_pids = {process.pid for process in self.processes if process.pid is not None}
         for pid in self._known_pids - living_pids:
-            forget_worker(pid)
+            remove_worker_gauges(pid)
         self._known_pids = living_pids
 
 
@@ -148,7 +148,7 @@ class SaldoApplication(ServerApplication):
         """Application that responds while too many connections are open (`saldo.http.connection.protocol`)."""
         self.ambiguous_path_app = ProblemApp(problems.build_not_found())
         """Application that responds to ambiguous paths."""
-        self.wire_limits = WireLimits.from_settings(settings)
+        self.input_limits = InputLimits.from_settings(settings)
         self.timeout_sweeper = TimeoutSweeper(settings.connections_max)
         self._end_task: asyncio.Task[None] | None = None
         self.is_draining = False

@@ -65,7 +65,7 @@ class LogPage(NamedTuple):
         entries: The matching entries, in the order of each shard.
         reached: For each shard with new entries, the `seq` up to which it was read.
         shards_with_more: The shards that have more entries.
-        identity: The log identity, see `Log.identity`; None if there was nothing new.
+        identity: The log identity, see `Log.read_identity`; None if there was nothing new.
     """
 
     entries: list[LogEntry]
@@ -88,7 +88,7 @@ class Log:
         An entry that is committed later has a greater position in its shard, so that no entry is skipped.
 
         Args:
-            identity: The identity of the log to which the positions belong (`Log.identity`). None omits this check.
+            identity: The identity of the log that the positions are from (`Log.read_identity`). None omits this check.
 
         Raises:
             LogIdentityMismatchError: The positions belong to another log than the one that was read.

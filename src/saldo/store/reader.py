@@ -298,7 +298,7 @@ class Reader:
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
 
-    async def page_of_shard(self, shard: int, *, after: int, limit: int) -> ShardPage:
+    async def read_shard_page(self, shard: int, *, after: int, limit: int) -> ShardPage:
         """Read the next `limit` entries of a shard after a `seq`, and return the transactions among them, in the order
         of the log."""
         query = describe_log_query(shard, min(after + limit + 1, SEQ_MAX))

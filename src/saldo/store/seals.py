@@ -103,7 +103,7 @@ class SealStore:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._identity: str | None = None
-        """The identity of the log at the last call of `read_unsealed` (`saldo.store.log.Log.identity`)."""
+        """The identity of the log at the last call of `read_unsealed` (`saldo.store.log.Log.read_identity`)."""
 
     async def find_unsealed_shards(self) -> dict[int, LastSeal]:
         """Return the last seal of each shard that has unsealed entries, by shard.

@@ -29,7 +29,7 @@ class SinkLease:
         log_epoch: A text that changes when an operator moves the cursors, and when the server is restored or promoted,
             because the log may then have lost its last entries and assign the same positions again.
         positions: The last confirmed position of every shard.
-        identity: The identity of the log to which the positions belong, see `saldo.store.log.Log.identity`.
+        identity: The identity of the log to which the positions belong, see `saldo.store.log.Log.read_identity`.
     """
 
     sink: str

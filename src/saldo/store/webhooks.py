@@ -303,7 +303,7 @@ class Webhooks(PooledStore):
     async def list_queued_behind(
         self, webhook_id: int, first_delivery: PendingDelivery, limit: int
     ) -> list[PendingDelivery]:
-        """Return the pending deliveries of the same user that follow `first`, in order."""
+        """Return the pending deliveries of the same user that follow `first_delivery`, in order."""
         rows = await self._fetch(
             "webhook_deliveries/queued_behind",
             webhook_id,

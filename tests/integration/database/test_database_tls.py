@@ -22,7 +22,7 @@ from harness.prerequisites import skip_or_fail
 from harness.program.settings import create_settings
 from saldo.bootstrap.database import Database
 from saldo.store.connections.connection import check_connection
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from saldo.store.errors import ConfigurationError
 
 START_SECONDS_MAX = 30
@@ -50,7 +50,7 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="module")
 def server_url(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the superuser's connection string of a server that requires TLS; its certificate is for localhost."""
-    programs, account = _programs(), Account.for_server()
+    programs, account = _programs(), ServerAccount.for_server()
     cluster = tmp_path_factory.mktemp("tls") / "cluster"
     cluster.mkdir(mode=0o700)
     account.chown(cluster)

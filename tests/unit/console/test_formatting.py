@@ -38,7 +38,7 @@ from saldo.parsing.keys import KeyParserOptions, parse_new_key_fields
 from saldo.parsing.transactions import (
     ParserOptions,
     parse_kind,
-    parse_position,
+    parse_page_position,
     parse_user_id,
     parse_user_name,
     parse_uuid,
@@ -186,7 +186,7 @@ def parsed_faults() -> Iterator[InvalidField]:
     yield from faults_of(partial(parse_uuid, "x"))
     yield from faults_of(partial(parse_user_id, "x"))
     for name in ("cursor", "after"):
-        yield from faults_of(partial(parse_position, name, "x"))
+        yield from faults_of(partial(parse_page_position, name, "x"))
     yield InvalidField("outcome", "must be posted or refused")
 
 

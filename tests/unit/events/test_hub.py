@@ -22,10 +22,10 @@ from saldo.events.live.hub import (
     PositionScopeMismatchError,
     Start,
     TooManySubscribersError,
-    shards_of,
+    compute_shards,
 )
-from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription
-from saldo.events.position import LogPosition, epoch_from_identity, parse_log_position
+from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription
+from saldo.events.position import LogPosition, derive_epoch, parse_log_position
 from saldo.ledger.model import SEQ_MAX, SHARDS, Kind, Outcome
 from saldo.store.errors import ConnectionLostError
 from saldo.store.log import LogEntry, LogPage, Positions
@@ -128,7 +128,7 @@ async def hub(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def make_filter(users: set[int] | None = None, *types: EventType) -> EventFilter:
     found = None if users is None else frozenset(users)
-    return EventFilter(found, frozenset(types or EVENT_TYPES), shards_of(found))
+    return EventFilter(found, frozenset(types or EVENT_TYPES), compute_shards(found))
 
 
 def events_of(payload: bytes) -> list[tuple[int, int]]:
@@ -252,20 +252,20 @@ async def test_changed_log_identity_ends_the_stream_and_rejects_old_ids(
     with await subscribe(hub, "start") as subscription, await subscribe(hub) as second:
         await take(subscription, 1)
         position = parse_log_position(last_id(subscription.mark))
-        assert position == LogPosition(epoch_from_identity("log-1"), position.positions)
+        assert position == LogPosition(derive_epoch("log-1"), position.positions)
         await second.next()
         log.name = "log-2"
         log.append(1)
         hub.wake()
-        assert await second.ended is Ending.OTHER_LOG
-        assert await subscription.ended is Ending.OTHER_LOG
+        assert await second.ended is EndReason.OTHER_LOG
+        assert await subscription.ended is EndReason.OTHER_LOG
     with pytest.raises(PositionGoneError, match="another log"):
         await subscribe(hub, position)
 
 
 async def test_positions_that_can_not_be_resumed_from(hub: Hub, log: MemoryLog) -> None:
     log.append(1)
-    epoch = epoch_from_identity(log.name)
+    epoch = derive_epoch(log.name)
     with pytest.raises(PositionGoneError, match="past the end"):
         await subscribe(hub, LogPosition(epoch, {1: 2}), of=make_filter({1}))
     with pytest.raises(PositionScopeMismatchError):
@@ -289,7 +289,7 @@ async def test_subscriber_that_does_not_read_is_dropped_and_frees_memory(
             posted += 20
             hub.wake()
             await take(quick, 20)
-        assert slow.ended.result() is Ending.TOO_SLOW
+        assert slow.ended.result() is EndReason.TOO_SLOW
         assert not slow._buffer
         assert LIMITS.buffer_bytes_max < posted * 500
         assert not quick.ended.done()
@@ -319,7 +319,7 @@ async def test_subscriber_limit_and_no_subscriber_after_a_stop(hub: Hub) -> None
     hub.stop()
     for subscription in subscriptions:
         with subscription:
-            assert await subscription.ended is Ending.STOPPING
+            assert await subscription.ended is EndReason.STOPPING
     with pytest.raises(TooManySubscribersError):
         await subscribe(hub)
 

@@ -10,7 +10,7 @@ from saldo.events.position import (
     TEXT_LENGTH_MAX,
     LogPosition,
     PositionError,
-    epoch_from_identity,
+    derive_epoch,
     format_position,
     parse_log_position,
 )
@@ -31,7 +31,7 @@ def test_written_position_is_parsed_unchanged(position: LogPosition) -> None:
 
 
 def test_longest_position_fits_a_header_and_usual_ones_are_short() -> None:
-    epoch = epoch_from_identity("7440000000000000000-1")
+    epoch = derive_epoch("7440000000000000000-1")
     longest = format_position(epoch, dict.fromkeys(range(SHARDS), SEQ_MAX))
     assert parse_log_position(longest).positions[63] == SEQ_MAX
     assert len(longest) < TEXT_LENGTH_MAX

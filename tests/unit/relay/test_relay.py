@@ -110,7 +110,7 @@ class ScriptedSink:
         self.received += events
         return self.unrouted
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         return None
 
     async def close(self) -> None:
@@ -247,7 +247,7 @@ class HangingSink(ScriptedSink):
         await self.ending.wait()
         raise SinkError("the broker is gone")
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         return self.reason
 
 

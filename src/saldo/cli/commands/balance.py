@@ -70,7 +70,7 @@ def balance(
         )
     moment = parse_optional_time("--date", date)
     known_time = parse_optional_time("--known-at", known_at)
-    moments = _chart_times(since, until) if plot else []
+    moments = _compute_chart_times(since, until) if plot else []
     with connect(ServiceOptions(url, key, key_file, local)) as service:
         if plot:
             points = _read_points(service, user_id, moments, known_time)
@@ -90,7 +90,7 @@ def balance(
         print_line(line)
 
 
-def _chart_times(since: str | None, until: str | None) -> list[datetime]:
+def _compute_chart_times(since: str | None, until: str | None) -> list[datetime]:
     """Return the times to be drawn, at equal intervals."""
     end = parse_optional_time("--to", until) or datetime.now(UTC)
     begin = parse_optional_time("--from", since) or end - timedelta(days=PLOT_DAYS)

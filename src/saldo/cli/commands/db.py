@@ -58,7 +58,7 @@ def roles(
     The SQL also grants the roles their rights. The names come from the connection strings.
     """
     settings = settings_module.load_settings()
-    named = _role_manager(settings)
+    named = _load_roles(settings)
     names = {"owner": named.owner, "service": named.service}
     if not apply:
         if json_:
@@ -98,7 +98,7 @@ def distribute(json_: Json = False) -> None:
     print_confirmation(line, done._asdict(), as_json=json_)
 
 
-def _role_manager(settings: Settings) -> Roles:
+def _load_roles(settings: Settings) -> Roles:
     if settings.database_url is None:
         server = EmbeddedServer(settings.data_dir)
         return Roles.from_urls(server.owner_role_url, server.service_role_url)

@@ -39,7 +39,7 @@ from saldo.cli.private_files import create_or_replace_file, write_atomically
 from saldo.cli.private_files import open_existing_file as open_kept
 from saldo.cli.progress import ProgressDisplay, show_progress
 from saldo.cli.signals import StopRequest, handle_stop_signals
-from saldo.cli.state_file import read_state, sibling_path, write_state
+from saldo.cli.state_file import build_sibling_path, read_state, write_state
 from saldo.cli.times import parse_time_range
 from saldo.ledger.model import SHARDS
 
@@ -186,8 +186,8 @@ class ExportRun:
         self._filter = export_filter
         self._service = service
         self._stop = stop
-        self._part_path = sibling_path(path, ".part")
-        self._state_path = sibling_path(path, ".export.json")
+        self._part_path = build_sibling_path(path, ".part")
+        self._state_path = build_sibling_path(path, ".export.json")
         options = repr((format_, columns, user_id, export_filter))
         self._state = ExportState(options, service.name, ExportPosition(), 0, 0, DECIMALS_DEFAULT)
 

@@ -24,7 +24,7 @@ from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.file_formats import Format, detect_format
 from saldo.cli.importing.bulk_sender import BulkSender
 from saldo.cli.importing.dry_run import DryRun
-from saldo.cli.importing.paths import ImportPaths, import_paths
+from saldo.cli.importing.paths import ImportPaths, build_import_paths
 from saldo.cli.importing.prefetch import prefetch
 from saldo.cli.importing.rejects_file import EMPTY_SHA256, RejectsFile, hash_file
 from saldo.cli.importing.row_counts import ImportSummary, RowCounts, count_posted
@@ -178,7 +178,7 @@ def import_(
                 f"{counts.invalid:,} of them are invalid"
             )
     else:
-        files = import_paths(file, source.format, state_directory)
+        files = build_import_paths(file, source.format, state_directory)
         with hold_lock(files.lock, f"another import of {file} is running: wait until it ends"):
             files.check()
             with (

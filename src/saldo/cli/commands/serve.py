@@ -72,11 +72,11 @@ def _announce(
         return nullcontext()
     return announce_url(
         settings.data_dir,
-        f"{scheme}://{_reachable_host(settings.host)}:{listening.getsockname()[1]}",
+        f"{scheme}://{_get_reachable_host(settings.host)}:{listening.getsockname()[1]}",
     )
 
 
-def _reachable_host(host: str) -> str:
+def _get_reachable_host(host: str) -> str:
     """Return the host name under which clients on this machine reach the service. `host` is the address that the
     service listens on."""
     with suppress(ValueError):

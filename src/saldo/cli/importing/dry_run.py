@@ -41,7 +41,7 @@ class DryRun:
         self._source = source
         self._stop = stop
         self._shown_max = FAULTS_SHOWN_MAX if sys.stderr.isatty() else None
-        self._options = _parser_options()
+        self._options = _load_parser_options()
 
     def run(self) -> None:
         """Check every row, then find rows with the same uuid.
@@ -119,7 +119,7 @@ class DryRun:
             print_note(f"line {line}: {reason}")
 
 
-def _parser_options() -> ParserOptions:
+def _load_parser_options() -> ParserOptions:
     settings = settings_module.load_settings()
     return ParserOptions(
         settings.tzinfo,

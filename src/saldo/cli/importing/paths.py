@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.file_formats import Format
-from saldo.cli.state_file import sibling_path
+from saldo.cli.state_file import build_sibling_path
 
 
 class ImportPaths(NamedTuple):
@@ -35,7 +35,7 @@ class ImportPaths(NamedTuple):
             ) from None
 
 
-def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportPaths:
+def build_import_paths(file: Path, format_: Format, directory: Path | None) -> ImportPaths:
     """Return the files of an import.
 
     Args:
@@ -52,7 +52,7 @@ def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportP
     # The rejects file has the delimiter of the input. If its name ends with .tsv, it is read with a tab by default.
     suffix = ".tsv" if file.suffix.lower() == ".tsv" and format_ is Format.CSV else ".csv"
     return ImportPaths(
-        sibling_path(named, f".rejected{suffix}"),
-        sibling_path(named, ".import.json"),
-        sibling_path(named, ".import.lock"),
+        build_sibling_path(named, f".rejected{suffix}"),
+        build_sibling_path(named, ".import.json"),
+        build_sibling_path(named, ".import.lock"),
     )

@@ -176,7 +176,7 @@ class _LengthLimitedLines:
     """The lines of a text, none of them longer than `LINE_CHARACTERS_MAX`.
 
     Attributes:
-        record: The lines that were read since `begin`.
+        record: The lines that were read since `begin_record`.
         number: The number of all lines that were read.
         too_long: True if the record is a single line that exceeds the maximum and was truncated.
     """

@@ -138,7 +138,7 @@ class _PdfStatement:
                 format_time(self._made_at if statement.known_at is None else statement.known_at),
             ),
         ]
-        if not _is_whole_days(statement):
+        if not _covers_whole_days(statement):
             pairs[2] = (
                 "Period",
                 f"{format_time(statement.period.begin)} – {format_time(statement.period.end)}",
@@ -307,7 +307,7 @@ def _format_offset(moment: datetime) -> str:
     return f"UTC{offset[:3]}:{offset[3:]}, as at the beginning of the period"
 
 
-def _is_whole_days(statement: AccountStatement) -> bool:
+def _covers_whole_days(statement: AccountStatement) -> bool:
     midnight = timedelta(0)
     for moment in statement.period:
         local = moment.astimezone(load_time_zone())

@@ -96,7 +96,7 @@ class Writer:
             RuntimeError: The writer has failed, or it belongs to another process. If it has failed, the remaining
                 futures get an error, too.
         """
-        self._check_process()
+        self._raise_if_forked()
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -139,7 +139,7 @@ class Writer:
         """
         future: Future[Posted] = new_future()
         item = Item(request, future)
-        self._check_process()
+        self._raise_if_forked()
         with self._changed:
             while self._outstanding >= self._outstanding_max and self._accepts():
                 self._changed.wait()
@@ -151,7 +151,7 @@ class Writer:
                 self._changed.notify_all()
         return future
 
-    def _check_process(self) -> None:
+    def _raise_if_forked(self) -> None:
         """Raise an error in a process that was forked after the writer was created. There, nothing sends the requests,
         and the lock may be held for ever."""
         if self._process != os.getpid():

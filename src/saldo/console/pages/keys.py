@@ -23,7 +23,7 @@ from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.keys import KeyParserOptions, parse_key_id, parse_new_key_fields
-from saldo.parsing.transactions import parse_position
+from saldo.parsing.transactions import parse_page_position
 from saldo.store.keys import NewKey, TooManyKeysError
 
 KEYS_PATH: Final = f"{CONSOLE_PATH}/keys"
@@ -106,7 +106,7 @@ async def _render_page(
     values: dict[str, str] | None = None,
     faults: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    after_id = 0 if after is None else parse_position("after", after)
+    after_id = 0 if after is None else parse_page_position("after", after)
     keys = await page.service.keys.page(after_id=after_id, limit=PAGE_KEYS + 1)
     return page.render(
         "keys.html",

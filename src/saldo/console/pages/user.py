@@ -15,7 +15,7 @@ from saldo.console.pages.users import USERS_PATH
 from saldo.http.authorization import require_user
 from saldo.ledger.instants import InstantError, parse_instant
 from saldo.parsing.faults import InvalidField, InvalidRequestError
-from saldo.parsing.transactions import parse_kind, parse_position, parse_user_id
+from saldo.parsing.transactions import parse_kind, parse_page_position, parse_user_id
 from saldo.store.reader import TransactionPage, User
 
 PAGE_TRANSACTIONS: Final = 50
@@ -95,7 +95,7 @@ async def _read_transactions(
     is_posted = None if outcome is None else outcome == "posted"
     cursor, kind = values.get("cursor"), parse_kind(values.get("type"))
     transaction_page = TransactionPage(
-        [], None if cursor is None else parse_position("cursor", cursor)
+        [], None if cursor is None else parse_page_position("cursor", cursor)
     )
     for _ in range(READS_MAX):
         next_page = await page.service.reader.list_transactions(

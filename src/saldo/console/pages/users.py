@@ -15,7 +15,12 @@ from saldo.console.middleware import require_scope
 from saldo.console.page import ConsolePage, InjectedPage, page_route, parse_form, parse_query
 from saldo.http.authorization import CONSOLE_PATH, require_all_users, require_user
 from saldo.parsing.faults import InvalidRequestError
-from saldo.parsing.transactions import parse_position, parse_user_id, parse_user_name, parse_uuid
+from saldo.parsing.transactions import (
+    parse_page_position,
+    parse_user_id,
+    parse_user_name,
+    parse_uuid,
+)
 from saldo.store.reader import User
 
 USERS_PATH: Final = f"{CONSOLE_PATH}/users"
@@ -34,7 +39,7 @@ async def show_users(page: InjectedPage) -> Response[bytes]:
     values = parse_query(page.request, "q", "after")
     # Names are stored in composed form (saldo.ledger.names). Input may be decomposed, as on macOS.
     q, after = unicodedata.normalize("NFC", values.get("q", "").strip()), values.get("after")
-    after_id = 0 if after is None else parse_position("after", after)
+    after_id = 0 if after is None else parse_page_position("after", after)
     if after_id:
         # Results are continued after the name of this user. They must not reveal the name of a user whom the key may
         # not access.

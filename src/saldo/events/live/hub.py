@@ -19,8 +19,8 @@ from typing import Final, Literal, TypeVar
 
 from saldo.events import sse
 from saldo.events.event import EVENT_TYPES, EventEncoder, EventType, event_type
-from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription, PastReader
-from saldo.events.position import LogPosition, epoch_from_identity, format_position
+from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription, PastReader
+from saldo.events.position import LogPosition, derive_epoch, format_position
 from saldo.ledger.model import SHARDS, compute_shard
 from saldo.observability.metrics import EVENTS_CUT_OFF, EVENTS_SUBSCRIBERS
 from saldo.store.errors import StoreError
@@ -119,7 +119,7 @@ class Hub:
         self._subscriptions.add(subscription)
         EVENTS_SUBSCRIBERS.inc()
         try:
-            subscription.begin(*await self._start_positions(event_filter.shards, start))
+            subscription.begin(*await self._resolve_start_positions(event_filter.shards, start))
         except BaseException:
             self.leave(subscription)
             raise
@@ -138,17 +138,17 @@ class Hub:
             self._tail = None
             self._positions = None
 
-    def end(self, subscription: LiveSubscription, ending: Ending) -> None:
-        """End a subscriber's stream. The ending is sent to the subscriber as the reason."""
+    def end(self, subscription: LiveSubscription, reason: EndReason) -> None:
+        """End a subscriber's stream. The reason is sent to the subscriber."""
         self._tail_subscribers.discard(subscription)
-        if subscription.end(ending) and ending is Ending.TOO_SLOW:
+        if subscription.end(reason) and reason is EndReason.TOO_SLOW:
             EVENTS_CUT_OFF.inc()
 
     def stop(self) -> None:
         """End all subscriptions, and accept no more."""
         self._stopping = True
         for subscription in tuple(self._subscriptions):
-            self.end(subscription, Ending.STOPPING)
+            self.end(subscription, EndReason.STOPPING)
 
     async def close(self) -> None:
         """End all subscriptions, and stop reading."""
@@ -174,7 +174,7 @@ class Hub:
         self._tail_subscribers.add(subscription)
         return {shard: self._positions[shard] for shard in subscription.event_filter.shards}
 
-    def delivered_up_to(self, shard: int) -> int:
+    def get_delivered_seq(self, shard: int) -> int:
         """Return the `seq` of a shard up to which all subscribers have been served. A page that is being delivered is
         excluded."""
         return self._handed_out.get(shard, 0)
@@ -183,14 +183,14 @@ class Hub:
         tail = self._positions
         return tail is not None and all(tail[shard] >= seq for shard, seq in positions.items())
 
-    async def _start_positions(
+    async def _resolve_start_positions(
         self, shards: Sequence[int], start: Start
     ) -> tuple[bytes, Positions]:
         """Return the epoch of the log, and the positions at which a subscription starts."""
         identity, last_positions = await self._log.read_end()
-        epoch = epoch_from_identity(identity)
+        epoch = derive_epoch(identity)
         if isinstance(start, LogPosition):
-            return epoch, _resume_positions(start, epoch, shards, last_positions)
+            return epoch, _resolve_resume_positions(start, epoch, shards, last_positions)
         if start == "start":
             return epoch, dict.fromkeys(shards, 0)
         positions = last_positions if start == "now" else await self._log.find_positions_at(start)
@@ -211,13 +211,13 @@ class Hub:
                 # Some subscribers may have been served and others not. All streams are ended, so that each client
                 # resumes from its own position.
                 for subscription in tuple(self._subscriptions):
-                    self.end(subscription, Ending.FAILED)
+                    self.end(subscription, EndReason.FAILED)
             await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _find_tail(self) -> None:
         """Find the tail, and after an interruption check that the log is still the same."""
         identity, last_positions = await self._log.read_end()
-        epoch = epoch_from_identity(identity)
+        epoch = derive_epoch(identity)
         if self._positions is None or epoch != self._epoch:
             self._end_other_epochs(epoch)
             self._epoch = epoch
@@ -233,7 +233,7 @@ class Hub:
             self._woken.clear()
             began = loop.time()
             page = await self._log.page(self._positions, per_shard)
-            if page.identity is not None and epoch_from_identity(page.identity) != self._epoch:
+            if page.identity is not None and derive_epoch(page.identity) != self._epoch:
                 return
             await self._deliver(page)
             if page.identity is not None:
@@ -259,7 +259,7 @@ class Hub:
             self._tail_subscribers.payloads(chunk), start=1
         ):
             if not subscription.offer(payload):
-                self.end(subscription, Ending.TOO_SLOW)
+                self.end(subscription, EndReason.TOO_SLOW)
             if number % SLICE_SUBSCRIBERS == 0:
                 await _yield_to_posting()
         self._handed_out.update(page.reached)
@@ -272,7 +272,7 @@ class Hub:
     def _end_other_epochs(self, epoch: bytes) -> None:
         for subscription in tuple(self._subscriptions):
             if subscription.epoch not in {b"", epoch}:
-                self.end(subscription, Ending.OTHER_LOG)
+                self.end(subscription, EndReason.OTHER_LOG)
 
 
 async def _yield_to_posting() -> None:
@@ -315,11 +315,11 @@ class _SubscriberIndex:
         if self._of_user:
             found += [
                 (subscription, chunk.payload(indexes, subscription.event_filter.shards))
-                for subscription, indexes in self._of_users(chunk).items()
+                for subscription, indexes in self._find_indexes_by_subscriber(chunk).items()
             ]
         return found
 
-    def _of_users(self, chunk: _EncodedPage) -> dict[LiveSubscription, list[int]]:
+    def _find_indexes_by_subscriber(self, chunk: _EncodedPage) -> dict[LiveSubscription, list[int]]:
         found: dict[LiveSubscription, list[int]] = {}
         for index, entry in enumerate(chunk.entries):
             for subscription in self._of_user.get(entry.user_id, ()):
@@ -369,7 +369,7 @@ class _EncodedPage:
         return frame
 
 
-def shards_of(users: Iterable[int] | None) -> tuple[int, ...]:
+def compute_shards(users: Iterable[int] | None) -> tuple[int, ...]:
     """Return the shards of these users; None means all users."""
     return ALL_SHARDS if users is None else tuple(sorted({compute_shard(user) for user in users}))
 
@@ -384,7 +384,7 @@ def _discard(
             del audience[key]
 
 
-def _resume_positions(
+def _resolve_resume_positions(
     start: LogPosition, epoch: bytes, shards: Sequence[int], last_positions: Mapping[int, int]
 ) -> Positions:
     """Return the start positions for an id from which a client resumes.

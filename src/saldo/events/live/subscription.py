@@ -18,7 +18,7 @@ from typing import Protocol
 
 from saldo.events import sse
 from saldo.events.event import EVENT_TYPES, EventEncoder, EventType
-from saldo.events.position import epoch_from_identity, format_position
+from saldo.events.position import derive_epoch, format_position
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogPage, Positions
 
@@ -41,7 +41,7 @@ BACKOFF_SECONDS = 1.0
 _log = logging.getLogger("saldo.relay")
 
 
-class Ending(Enum):
+class EndReason(Enum):
     """The reason why a stream ends. Its value is the text that the client gets."""
 
     TOO_SLOW = "too slow; resume with Last-Event-ID"
@@ -78,8 +78,8 @@ class SubscriptionHub(Protocol):
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool: ...
     def add_to_tail(self, subscription: LiveSubscription) -> Positions: ...
-    def delivered_up_to(self, shard: int) -> int: ...
-    def end(self, subscription: LiveSubscription, ending: Ending) -> None: ...
+    def get_delivered_seq(self, shard: int) -> int: ...
+    def end(self, subscription: LiveSubscription, reason: EndReason) -> None: ...
     def leave(self, subscription: LiveSubscription) -> None: ...
 
 
@@ -126,7 +126,7 @@ class LiveSubscription:
     ) -> None:
         self.event_filter = event_filter
         self.epoch = b""
-        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
         self._tail = tail
         self._past = past
         self._buffer_bytes_max = buffer_bytes_max
@@ -161,7 +161,7 @@ class LiveSubscription:
         positions = self._positions
         if self._step == self._take_buffered and not self._buffer:
             positions = {
-                shard: max(seq, self._tail.delivered_up_to(shard))
+                shard: max(seq, self._tail.get_delivered_seq(shard))
                 for shard, seq in positions.items()
             }
         return sse.format_mark(format_position(self.epoch, positions))
@@ -175,12 +175,12 @@ class LiveSubscription:
         self._filled.set()
         return True
 
-    def end(self, ending: Ending) -> bool:
+    def end(self, reason: EndReason) -> bool:
         """End the subscription, and return False if it had ended before."""
         self._buffer.clear()
         if self.ended.done():
             return False
-        self.ended.set_result(ending)
+        self.ended.set_result(reason)
         return True
 
     async def next(self) -> bytes:
@@ -240,8 +240,8 @@ class LiveSubscription:
             _log.warning("live stream: %s", error)
             await asyncio.sleep(BACKOFF_SECONDS)
             return sse.format_comment("waiting for the database")
-        if page.identity is not None and epoch_from_identity(page.identity) != self.epoch:
-            self._tail.end(self, Ending.OTHER_LOG)
+        if page.identity is not None and derive_epoch(page.identity) != self.epoch:
+            self._tail.end(self, EndReason.OTHER_LOG)
             return b""
         self._positions.update(page.reached)
         self._left = page.shards_with_more

@@ -18,7 +18,7 @@ from saldo.engine.errors import EngineError
 from saldo.engine.pending import Result
 from saldo.http import problems
 from saldo.http.api.bulk_outcomes import Item, build_outcome_lines, check_user, encode_lines
-from saldo.http.api.bulk_stream import BulkStream, StreamEndedError, StreamLimits
+from saldo.http.api.bulk_stream import BulkStream, StreamLimits, StreamRejectedError
 from saldo.http.api.post_transaction import may_see
 from saldo.http.api.response_spool import PIECE_BYTES, SpoolSpace
 from saldo.http.authorization import get_admission
@@ -83,7 +83,7 @@ class BulkHandler:
         request_id = get_request_state(scope).request_id
         try:
             answer = await self._answer_request(scope, request_id, receive, send)
-        except (ClientDisconnectedError, StreamBrokenError):
+        except (ClientDisconnectedError, IncompleteResponseError):
             return
         except Exception as error:
             answer = build_error_response(error, request_id)
@@ -108,7 +108,7 @@ class BulkHandler:
         media_type = content_type.partition(";")[0].strip().lower()
         try:
             is_stream = media_type in _NDJSON_NAMES
-            atomic = _read_query(scope["query_string"], is_stream=is_stream)
+            atomic = _parse_atomic_parameter(scope["query_string"], is_stream=is_stream)
             if is_stream:
                 await self._start_stream(scope, request_id, receive, send)
                 return None
@@ -139,13 +139,13 @@ class BulkHandler:
         """Answer a stream, unless its key has too many open streams or the spools are full.
 
         Raises:
-            StreamEndedError: The stream is rejected. No line of it was read.
+            StreamRejectedError: The stream is rejected. No line of it was read.
         """
         key = get_admission(scope).grant.name
         if self._open_streams[key] >= self._key_streams_max:
-            raise StreamEndedError(problems.build_too_many_streams(self._key_streams_max))
+            raise StreamRejectedError(problems.build_too_many_streams(self._key_streams_max))
         if not self._spool_space.has_space_for(key, PIECE_BYTES):
-            raise StreamEndedError(problems.build_spools_full())
+            raise StreamRejectedError(problems.build_spools_full())
         self._open_streams[key] += 1
         try:
             await self._answer_stream(scope, request_id, receive, send)
@@ -191,7 +191,7 @@ class BulkHandler:
             raise
         except Exception as error:
             _log.exception("request %s failed during a stream", request_id)
-            raise StreamBrokenError from error
+            raise IncompleteResponseError from error
         await send({"type": "http.response.body", "body": b""})
 
     async def _read_pieces(
@@ -201,7 +201,7 @@ class BulkHandler:
 
         Raises:
             ClientDisconnectedError: The connection broke before the end of the body.
-            StreamEndedError: The service stops, or the client has stalled.
+            StreamRejectedError: The service stops, or the client has stalled.
         """
         self._endings.add(ending)
         if self._is_stopping:
@@ -213,7 +213,7 @@ class BulkHandler:
                 await asyncio.wait({receive_task, ending}, return_when=asyncio.FIRST_COMPLETED)
                 if not receive_task.done():
                     receive_task.cancel()
-                    raise StreamEndedError(ending.result())
+                    raise StreamRejectedError(ending.result())
                 message = receive_task.result()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnectedError
@@ -281,7 +281,7 @@ class BulkHandler:
         )
 
 
-class StreamBrokenError(Exception):
+class IncompleteResponseError(Exception):
     """Raised when a response has begun and can't be completed. The connection is then closed, by which the client
     detects the failure."""
 
@@ -332,7 +332,7 @@ def _require_one_shard(requests: list[TransactionRequest]) -> None:
         raise InvalidRequestError(others)
 
 
-def _read_query(query: bytes, *, is_stream: bool) -> bool:
+def _parse_atomic_parameter(query: bytes, *, is_stream: bool) -> bool:
     """Return whether the query has `atomic=true`.
 
     Raises:

@@ -70,9 +70,9 @@ class LineSplitter:
         return self.feed(b"\n") if self._partial_line or self._is_too_long else []
 
 
-class StreamEndedError(ProblemError):
-    """Raised when a stream is rejected or ends early. Lines that were read before are answered, and no further lines
-    are read."""
+class StreamRejectedError(ProblemError):
+    """Raised when the service rejects a stream, or stops reading it. Lines that were read before are answered, and no
+    further lines are read."""
 
 
 class PendingItems:
@@ -181,8 +181,8 @@ class BulkStream:
                     await self._backlog.put(number, self._parse_line(line))
             for number, line in lines.flush():
                 await self._backlog.put(number, self._parse_line(line))
-        except StreamEndedError as ended:
-            await self._backlog.put(lines.number + 1, ended.problem)
+        except StreamRejectedError as rejection:
+            await self._backlog.put(lines.number + 1, rejection.problem)
         self._backlog.mark_ended()
 
     def _parse_line(self, line: bytes | None) -> Item:

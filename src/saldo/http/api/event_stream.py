@@ -24,9 +24,9 @@ from saldo.events.live.hub import (
     PositionGoneError,
     PositionScopeMismatchError,
     TooManySubscribersError,
-    shards_of,
+    compute_shards,
 )
-from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription
+from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription
 from saldo.http import problems
 from saldo.http.authorization import get_admission
 from saldo.http.problems import ProblemError
@@ -166,7 +166,7 @@ class EventStreamHandler:
             writer.cancel()
             disconnect.cancel()
             await asyncio.wait((writer, disconnect))
-        await _send_end(_find_ending(subscription, writer, request_id), scope, send)
+        await _send_end(_find_end_reason(subscription, writer, request_id), scope, send)
 
     async def _write_events(
         self, subscription: LiveSubscription, admission: Authentication, send: Any
@@ -197,22 +197,22 @@ async def _wait_for_disconnect(receive: Any) -> None:
         pass
 
 
-def _find_ending(
+def _find_end_reason(
     subscription: LiveSubscription, writer: asyncio.Task[None], request_id: str
-) -> Ending:
+) -> EndReason:
     if subscription.ended.done():
         return subscription.ended.result()
     error = None if writer.cancelled() else writer.exception()
     if isinstance(error, _WriteTimeoutError):
         EVENTS_CUT_OFF.inc()
-        return Ending.TOO_SLOW
+        return EndReason.TOO_SLOW
     if isinstance(error, _AccessRevokedError):
-        return Ending.KEY_INVALID
+        return EndReason.KEY_INVALID
     _log.error("request %s failed during a live stream", request_id, exc_info=error)
-    return Ending.FAILED
+    return EndReason.FAILED
 
 
-async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
+async def _send_end(reason: EndReason, scope: Any, send: Any) -> None:
     """Send the reason for the end of the stream, and abort the connection if the client does not read.
 
     Without the abort a client that does not read could delay the end for ever, because closing a connection sends its
@@ -223,7 +223,7 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
     abort = _do_nothing if connection is None else connection.abort
     try:
         async with asyncio.timeout(END_SECONDS_MAX):
-            body = sse.format_comment(ending.value)
+            body = sse.format_comment(reason.value)
             await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
     except TimeoutError:
@@ -269,7 +269,7 @@ def _limit_to_grant(event_filter: EventFilter, grant: Grant, users_max: int) -> 
     if len(grant.user_ids) > users_max:
         message = f"must name at most {users_max} users, because the key has access to more"
         raise InvalidRequestError([InvalidField("user_id", message)])
-    return replace(event_filter, users=grant.user_ids, shards=shards_of(grant.user_ids))
+    return replace(event_filter, users=grant.user_ids, shards=compute_shards(grant.user_ids))
 
 
 def _build_error_response(error: Exception, request_id: str) -> RawResponse:

@@ -148,7 +148,7 @@ async def get_log(
             [InvalidField("shard", "is missing: it must be a whole number from 0 to 63")]
         )
     settings = service.settings
-    page = await service.reader.page_of_shard(
+    page = await service.reader.read_shard_page(
         number,
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),

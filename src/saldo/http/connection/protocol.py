@@ -78,7 +78,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         sweeper.tasks = self.tasks
         # A connection that was opened within the limit is not closed when further connections exceed the limit.
         self._is_over_limit = len(self.connections) > application.connections_max
-        self._limits = application.wire_limits
+        self._limits = application.input_limits
         self._timeouts = TimeoutTracker(self._limits, sweeper)
         self._shedder = application.load_shedder
         # True if a request was rejected unread since the keep-alive timer was set.

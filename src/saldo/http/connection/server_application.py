@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
-from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
+from saldo.http.connection.timeout_sweeper import InputLimits, TimeoutSweeper
 
 
 class ServerApplication(Protocol):
@@ -17,7 +17,7 @@ class ServerApplication(Protocol):
     """
 
     timeout_sweeper: TimeoutSweeper
-    wire_limits: WireLimits
+    input_limits: InputLimits
     connections_max: int
     connection_limit_app: ConnectionLimitApp
     ambiguous_path_app: ProblemApp

@@ -48,7 +48,7 @@ _log = logging.getLogger("saldo.http")
 
 
 @dataclass(frozen=True, slots=True)
-class WireLimits:
+class InputLimits:
     """Limits on the input of one connection, and its timeouts; see the settings of the same names."""
 
     head_bytes_max: int
@@ -57,7 +57,7 @@ class WireLimits:
     seconds: dict[TimeoutPhase, float]
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> WireLimits:
+    def from_settings(cls, settings: Settings) -> InputLimits:
         """Return the limits of the settings."""
         return cls(
             head_bytes_max=settings.head_bytes_max,

@@ -9,9 +9,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from saldo.http.connection.state import ConnectionStateMachine
 from saldo.http.connection.timeout_sweeper import (
     SHUTDOWN_WRITE_TIMEOUT_SECONDS,
+    InputLimits,
     TimeoutPhase,
     TimeoutSweeper,
-    WireLimits,
 )
 from saldo.http.request_state import get_request_state
 
@@ -52,7 +52,7 @@ class TimeoutTracker:
 
     __slots__ = ("_limits", "_since", "_sweeper", "_unsent_bytes", "_waits_for", "_write_progress")
 
-    def __init__(self, limits: WireLimits, sweeper: TimeoutSweeper) -> None:
+    def __init__(self, limits: InputLimits, sweeper: TimeoutSweeper) -> None:
         self._limits = limits
         self._sweeper = sweeper
         self._waits_for: tuple[TimeoutPhase, Any] | None = None

@@ -79,7 +79,7 @@ class ExchangeSink:
                     else await channel.get_exchange(options.exchange)
                 )
         except _FAULTS as error:
-            raise SinkError(f"RabbitMQ: {_one_line(error)}") from error
+            raise SinkError(f"RabbitMQ: {_extract_first_line(error)}") from error
 
     async def publish(self, events: Sequence[Event]) -> int:
         """See `Sink.publish`."""
@@ -87,14 +87,14 @@ class ExchangeSink:
         exchange = self._exchange
         publishing = [
             asyncio.ensure_future(
-                exchange.publish(_message(event), event.routing_key, mandatory=True)
+                exchange.publish(_build_message(event), event.routing_key, mandatory=True)
             )
             for event in events
         ]
         try:
             confirmations = await asyncio.gather(*publishing)
         except _FAULTS as error:
-            raise SinkError(f"RabbitMQ: {_one_line(error)}") from error
+            raise SinkError(f"RabbitMQ: {_extract_first_line(error)}") from error
         finally:
             for task in publishing:
                 task.cancel()
@@ -102,8 +102,8 @@ class ExchangeSink:
         # For a message that was returned as unroutable, the result is that message instead of a confirmation.
         return sum(isinstance(each, DeliveredMessage) for each in confirmations)
 
-    async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`. A broker that blocks sends `connection.blocked` to the connections that
+    async def get_blocked_reason(self) -> str | None:
+        """See `Sink.get_blocked_reason`. A broker that blocks sends `connection.blocked` to the connections that
         publish."""
         transport = None if self._connection is None else self._connection.transport
         if transport is None:
@@ -118,7 +118,9 @@ class ExchangeSink:
     async def close(self) -> None:
         """See `Sink.close`."""
         seconds = (
-            CLOSE_SECONDS_MAX if await self.blocked_reason() is None else CLOSE_SECONDS_BLOCKED_MAX
+            CLOSE_SECONDS_MAX
+            if await self.get_blocked_reason() is None
+            else CLOSE_SECONDS_BLOCKED_MAX
         )
         connection, self._connection, self._exchange = self._connection, None, None
         if connection is not None:
@@ -127,7 +129,7 @@ class ExchangeSink:
                     await connection.close()
 
 
-def _message(event: Event) -> aio_pika.Message:
+def _build_message(event: Event) -> aio_pika.Message:
     return aio_pika.Message(
         event.body,
         content_type=CONTENT_TYPE,
@@ -138,6 +140,6 @@ def _message(event: Event) -> aio_pika.Message:
     )
 
 
-def _one_line(error: BaseException) -> str:
+def _extract_first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -81,7 +81,7 @@ class StreamSink:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 await self._connect(f"saldo, epoch {lease.epoch}")
         except _FAULTS as error:
-            raise _sink_error(error) from error
+            raise _convert_to_sink_error(error) from error
 
     async def publish(self, events: Sequence[Event]) -> int:
         """See `Sink.publish`."""
@@ -90,18 +90,18 @@ class StreamSink:
         try:
             for shard, group in groupby(events, key=attrgetter("shard")):
                 await self._declare(shard)
-                for messages in _frames(group):
+                for messages in _group_into_frames(group):
                     await self._client.send_publish_frame(schema.Publish(shard, messages))
             if not self._client.is_connection_alive():
                 raise SinkError("RabbitMQ stream: the connection was closed")
             await self._confirmed
         except _FAULTS as error:
-            raise _sink_error(error) from error
+            raise _convert_to_sink_error(error) from error
         finally:
             self._confirmed.cancel()
         return 0
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         """Return None, because the stream protocol does not report whether the broker blocks. A blocked batch times
         out."""
         return None
@@ -174,7 +174,7 @@ class StreamSink:
             self._confirmed.set_exception(SinkError(f"RabbitMQ stream: {why}"))
 
 
-def _frames(events: Iterator[Event]) -> Iterator[list[schema.Message]]:
+def _group_into_frames(events: Iterator[Event]) -> Iterator[list[schema.Message]]:
     """Yield the messages of one shard's events, in groups that fit in a frame."""
     messages: list[schema.Message] = []
     size = 0
@@ -189,7 +189,7 @@ def _frames(events: Iterator[Event]) -> Iterator[list[schema.Message]]:
         yield messages
 
 
-def _sink_error(error: BaseException) -> SinkError:
+def _convert_to_sink_error(error: BaseException) -> SinkError:
     if isinstance(error, SinkError):
         return error
     lines = str(error).strip().splitlines()

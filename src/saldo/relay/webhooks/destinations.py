@@ -56,7 +56,7 @@ class DestinationPolicy:
     def find_url_fault(self, url: URL) -> str | None:
         """Return what is wrong with a URL, as a sentence without its subject; None if the URL is allowed.
 
-        The host is checked by `fault_of_address` when a connection is opened.
+        The host is checked by `find_address_fault` when a connection is opened.
         """
         if url.scheme != "https" and not self.allow_http:
             return "must begin with https:// (SALDO_WEBHOOK_ALLOW_HTTP allows http://)"

@@ -125,7 +125,7 @@ class WebhookSink:
         self._lease = lease
         self._retrying = asyncio.create_task(self._retry_pending(), name=f"retries {self.name}")
 
-    async def blocked_reason(self) -> str | None:
+    async def get_blocked_reason(self) -> str | None:
         """Return None: a webhook never blocks, because each attempt is a separate request with a timeout."""
         return None
 

@@ -29,7 +29,7 @@ class WebhookSinks(Sinks):
         """Do nothing."""
 
 
-class _Running(NamedTuple):
+class _RunningWebhook(NamedTuple):
     subscription: ActiveWebhook
     sink: WebhookSink
     relay: Relay
@@ -57,7 +57,7 @@ class WebhookSupervisor:
         self._create_sink = create_sink
         self._create_relay = create_relay
         self._poll_seconds = poll_seconds
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, _RunningWebhook] = {}
         self._ending: dict[int, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
@@ -122,7 +122,7 @@ class WebhookSupervisor:
                 sink = self._create_sink(subscription)
                 relay = self._create_relay(sink)
                 task = asyncio.create_task(relay.run(), name=f"relay {sink.name}")
-                self._running[webhook_id] = _Running(subscription, sink, relay, task)
+                self._running[webhook_id] = _RunningWebhook(subscription, sink, relay, task)
 
     def _end_webhook(self, webhook_id: int, seconds_max: float) -> None:
         running = self._running.pop(webhook_id)

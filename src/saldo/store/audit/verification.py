@@ -26,7 +26,7 @@ class Checkpoint(NamedTuple):
     """A state from which a verification can continue.
 
     Attributes:
-        log: The identity of the log, see `saldo.store.log.Log.identity`.
+        log: The identity of the log, see `saldo.store.log.Log.read_identity`.
         position: The position in the shard that is being checked. The shards before that one are complete; shard 64
             means that all shards are complete.
         entries: The number of entries checked in the complete shards.

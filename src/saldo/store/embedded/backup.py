@@ -26,7 +26,7 @@ from saldo.store.embedded.cluster import (
 from saldo.store.embedded.data_directory import LOCK_NAME, SOCKET_DIR_NAME, take_lock
 from saldo.store.embedded.server import EmbeddedServer
 from saldo.store.embedded.stale_server import stop_stale_server
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from saldo.store.embedded.wal_archive import Recovery
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.integrity_check import IntegrityReport, check_integrity
@@ -65,7 +65,7 @@ def back_up(server: EmbeddedServer, target: Path) -> int:
     target = target.absolute()
     if target.exists():
         raise ConfigurationError(f"{target} already exists: choose a new directory for each backup")
-    account = Account.for_server()
+    account = ServerAccount.for_server()
     unfinished = target.with_name(f"{target.name}.{UNFINISHED_SUFFIX}")
     programs = Programs(account, unfinished, server.socket_dir)
     with convert_errors(target):
@@ -148,11 +148,11 @@ def _check_backup(backup: Path) -> None:
             "that took it, then run saldo upgrade"
         )
     _log.info("verifying %s", backup)
-    verify_backup(backup, Programs(Account.for_server(), backup))
+    verify_backup(backup, Programs(ServerAccount.for_server(), backup))
 
 
 def _copy_files(backup: Path, cluster: Path) -> None:
-    account = Account.for_server()
+    account = ServerAccount.for_server()
     _log.info("copying %s", backup)
     shutil.copytree(backup, cluster, symlinks=True)
     for path in (cluster, *cluster.rglob("*")):
@@ -188,7 +188,7 @@ def _announce_timeline(cluster: Path, timeline: int) -> None:
     """
     ready = cluster / "pg_wal/archive_status" / f"{timeline:08X}.history.ready"
     ready.touch(mode=0o600)
-    Account.for_server().chown(ready)
+    ServerAccount.for_server().chown(ready)
 
 
 def discard_cluster(data_dir: Path) -> None:
@@ -200,7 +200,7 @@ def discard_cluster(data_dir: Path) -> None:
     cluster, socket_dir = get_cluster_path(data_dir), data_dir / SOCKET_DIR_NAME
     if cluster.exists():
         # A server that still runs would use the files of the next attempt, which have the same names.
-        stop_stale_server(cluster, socket_dir, Programs(Account.for_server(), data_dir))
+        stop_stale_server(cluster, socket_dir, Programs(ServerAccount.for_server(), data_dir))
     remove_directory(data_dir)
 
 

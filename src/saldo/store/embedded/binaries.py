@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from saldo.store.errors import ConfigurationError
 
 MAJOR_VERSION = "18"
@@ -23,7 +23,9 @@ LD_LIBRARY_PATH."""
 class Programs:
     """PostgreSQL's programs, run under the server's account and without the environment's PG* variables."""
 
-    def __init__(self, account: Account, *needed_paths: Path, binaries: Path | None = None) -> None:
+    def __init__(
+        self, account: ServerAccount, *needed_paths: Path, binaries: Path | None = None
+    ) -> None:
         """
         Args:
             needed_paths: The directories that the programs use, in addition to their own.
@@ -57,7 +59,7 @@ class Programs:
                 )
 
     @property
-    def find_inaccessible_directory(self) -> Path | None:
+    def inaccessible_directory(self) -> Path | None:
         """The first directory that the account can reach only with a capability; None if there is no such directory."""
         binaries = (self._binaries or _find_installed_binaries()).resolve()
         return self._account.find_first_inaccessible((*self._needed_paths, binaries))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from saldo.store.embedded.binaries import MAJOR_VERSION, Programs
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from saldo.store.embedded.wal_archive import (
     Recovery,
     format_archive_configuration,
@@ -63,7 +63,7 @@ def check_cluster(cluster: Path) -> bool:
     return False
 
 
-def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
+def create_cluster(cluster: Path, account: ServerAccount, programs: Programs) -> None:
     """Create the cluster if it does not exist.
 
     Raises:
@@ -111,7 +111,7 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
 
 def configure_cluster(
     cluster: Path,
-    account: Account,
+    account: ServerAccount,
     socket_dir: Path,
     archive_dir: Path | None,
     recovery: Recovery | None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from saldo.store.errors import ConfigurationError
 
 LOCK_NAME = "saldo.lock"
@@ -69,7 +69,7 @@ def take_lock(data_dir: Path) -> IO[str]:
     return lock
 
 
-def choose_socket_dir(data_dir: Path, account: Account) -> Path:
+def choose_socket_dir(data_dir: Path, account: ServerAccount) -> Path:
     """Return the directory of the socket, which only the account may enter, and create it if it does not exist.
 
     Raises:

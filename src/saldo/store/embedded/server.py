@@ -28,7 +28,7 @@ from saldo.store.embedded.data_directory import (
     take_lock,
 )
 from saldo.store.embedded.stale_server import STOP_SECONDS_MAX, stop_stale_server
-from saldo.store.embedded.system_account import ACCOUNT, Account
+from saldo.store.embedded.system_account import ACCOUNT, ServerAccount
 from saldo.store.embedded.wal_archive import Recovery, open_archive
 from saldo.store.errors import ConfigurationError, DatabaseNotRunningError
 from saldo.store.statements import load_statement
@@ -199,7 +199,7 @@ class EmbeddedServer:
         check_environment(self._data_dir)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._data_dir)
-        account = Account.for_server()
+        account = ServerAccount.for_server()
         self._socket_dir = choose_socket_dir(self._data_dir, account)
         reached = [self._data_dir, self._socket_dir.parent]
         if self._archive_dir is not None:
@@ -208,7 +208,7 @@ class EmbeddedServer:
         if self._recovery is not None and self._recovery.archive_dir is not None:
             reached.append(self._recovery.archive_dir)
         self._programs = Programs(account, *reached, binaries=self._binaries)
-        if self._programs.find_inaccessible_directory is not None:
+        if self._programs.inaccessible_directory is not None:
             # The level is info, because commands also start the server, and show warnings in the terminal.
             _log.info(
                 "PostgreSQL gets the capability CAP_DAC_READ_SEARCH, with which it could read any file of "
@@ -216,7 +216,7 @@ class EmbeddedServer:
                 "because the account %s has no access to %s. Install Saldo and its data in directories that every "
                 "account may enter, such as /opt and /var/lib, or run Saldo under a dedicated account",
                 ACCOUNT,
-                self._programs.find_inaccessible_directory,
+                self._programs.inaccessible_directory,
             )
         create_cluster(self._cluster, account, self._programs)
         configure_cluster(

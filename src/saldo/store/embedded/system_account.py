@@ -20,14 +20,14 @@ ACCOUNT = "saldo"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerAccount:
     """The operating system's account for the server's processes and files."""
 
     user_id: int
     group_id: int
 
     @classmethod
-    def for_server(cls) -> Account:
+    def for_server(cls) -> ServerAccount:
         """Return the service's own account; if it is root, the system account. The system account is created if it does
         not exist.
 

@@ -22,7 +22,7 @@ from saldo.store.embedded.cluster import (
     sync_directory,
 )
 from saldo.store.embedded.server import EmbeddedServer, OlderVersion
-from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.system_account import ServerAccount
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.integrity_check import IntegrityReport, check_integrity
 from saldo.store.statements import load_statement
@@ -109,7 +109,7 @@ def _copy_ledger(old: EmbeddedServer, older: OlderVersion, new_data_dir: Path) -
     new = EmbeddedServer(new_data_dir)
     new.start()
     try:
-        account = Account.for_server()
+        account = ServerAccount.for_server()
         dump = new_data_dir / "dump"
         dump.mkdir(mode=0o700)
         account.chown(dump)

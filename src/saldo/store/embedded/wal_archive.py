@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-from saldo.store.embedded.system_account import ACCOUNT, Account
+from saldo.store.embedded.system_account import ACCOUNT, ServerAccount
 from saldo.store.errors import ConfigurationError
 
 ARCHIVE_SECONDS_MAX = 60
@@ -35,7 +35,7 @@ class Recovery:
     until: datetime | None
 
 
-def open_archive(directory: Path, account: Account) -> None:
+def open_archive(directory: Path, account: ServerAccount) -> None:
     """Create the directory if it does not exist, and check that the server may write to it.
 
     Raises:
@@ -55,7 +55,7 @@ def open_archive(directory: Path, account: Account) -> None:
         )
 
 
-def write_archive_script(cluster: Path, account: Account) -> None:
+def write_archive_script(cluster: Path, account: ServerAccount) -> None:
     """Copy the archiving script into the cluster, because the server may be unable to read Saldo's installation."""
     path = cluster / SCRIPT_NAME
     path.write_bytes((files("saldo.store.embedded") / SCRIPT_NAME).read_bytes())

@@ -87,7 +87,9 @@ def prepare_schema(
                 )
 
 
-def examine_schema(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
+def check_schema_compatibility(
+    url: str, *, currency_decimals: int, max_lateness: timedelta | None
+) -> bool:
     """Check that the database fits this version and these settings, without changing anything.
 
     The check runs in a read-only transaction. If the maximum lateness in the ledger differs from the settings, this is
