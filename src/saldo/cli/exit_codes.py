@@ -27,7 +27,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.UNAVAILABLE: "service or database unavailable, or no outcome in time (nothing was done)",
     ExitCode.ACCESS_DENIED: "the key is missing or invalid, or lacks the necessary scope",
     ExitCode.UNKNOWN: "outcome unknown (repeat a deposit or withdrawal with --uuid and the printed uuid, or repeat "
-    "the same import)",
+    "the same import; for other changes, the message says how to find out)",
     ExitCode.INTERNAL_ERROR: "internal error, which is a bug (the traceback is printed)",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C (completed work remains)",
     ExitCode.TERMINATED: "terminated by SIGTERM (completed work remains)",

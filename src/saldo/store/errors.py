@@ -5,6 +5,7 @@ StoreError
 │   ├── DatabaseNotRunningError  no database is running now
 │   └── DamagedDataError         a check has found damaged data
 ├── ConnectionLostError          it is unknown whether the statement took effect; it may still be running
+│   └── NotConnectedError        no connection could be opened, so the statement was not sent
 ├── OutcomeUncertainError        the statement has ended; it is unknown whether it took effect
 ├── LogIdentityMismatchError     a failover or a restore happened; positions read before are invalid
 ├── TemporarilyUnavailableError  nothing was recorded; the server is temporarily unavailable
@@ -41,6 +42,10 @@ class DamagedDataError(ConfigurationError):
 
 class ConnectionLostError(StoreError):
     """Raised when connecting failed or the connection broke. A statement that was sent may have been recorded."""
+
+
+class NotConnectedError(ConnectionLostError):
+    """Raised when no connection for a single statement could be opened. The statement was not sent."""
 
 
 class LogIdentityMismatchError(StoreError):
