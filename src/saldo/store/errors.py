@@ -93,7 +93,7 @@ _QUOTING_CLASSES: Final = {"22", "P0"}
 # The server's function that runs RAISE of PL/pgSQL. An operator's trigger may quote a row under any SQLSTATE.
 _RAISE_FUNCTION: Final = "exec_stmt_raise"
 _OWN_MESSAGE_PREFIX: Final = "saldo."
-"""How the messages begin that Saldo's own functions raise. They quote no values."""
+"""The prefix of the messages that Saldo's own functions raise. These messages quote no values."""
 
 # InternalClientError: the driver can't send in its current state, for example after the last message of a server that
 # shuts down.
