@@ -91,8 +91,8 @@ random part to the delay, so that clients don't come back at the same moment.
 ## Versioning
 
 The version of the API is in the path (`/v1`). Within a version, fields, codes, event types and calls may be added, so
-clients must ignore fields in responses that they don't know. From Saldo 1.0 on, fields are not removed and their meaning
-does not change ([versioning](versioning.md)).
+clients must ignore fields in responses that they don't know. From Saldo 1.0 on, fields are not removed and their
+meaning does not change ([versioning](versioning.md)).
 """
 
 _TAGS: Final = {
