@@ -43,14 +43,16 @@ the header `Idempotent-Replayed: true`. This holds without a time limit, also fo
 whose response was lost with the same uuid, and use a new uuid for a new transaction. A request that uses a recorded
 uuid with other content gets 409 `uuid_conflict`.
 
-The header `Idempotency-Key` of `POST /v1/transaction` can carry the uuid instead of the body. Calls that create users,
-webhooks and keys have no idempotency key: the name of a user is unique, so that a repeated `POST /v1/user` gets 409
-`name_taken`. [Exactly once](../explanation/exactly-once.md) explains the guarantee.
+The header `Idempotency-Key` of `POST /v1/transaction` can carry the uuid instead of the body. If the body has a uuid,
+the header is ignored. Calls that create users, webhooks and keys have no idempotency key: the name of a user is unique,
+so that a repeated `POST /v1/user` gets 409 `name_taken`. [Exactly once](../explanation/exactly-once.md) explains the
+guarantee.
 
 ## Errors
 
-The status code says whether to retry: 4xx means that the request must be changed (or, for 402, that the outcome is
-final), and 429, 500 and 503 mean that the same request may be sent again. Every error is an object of the media type
+The status code says whether to retry: 4xx means that the request must be changed (or, for 402 and 422
+`balance_above_maximum`, that the outcome is final), and 408, 429, 500 and 503 mean that the same request may be sent
+again, unless it creates a webhook or a key. Every error is an object of the media type
 `application/problem+json` (RFC 9457) with a stable `code`:
 
 ```json
@@ -75,7 +77,7 @@ An amount is a decimal string, such as `"100.00"`, with at most as many decimals
 in minor units, as they are in the hashes.
 
 A time in a response is in RFC 3339, with an offset. A time in a request is in ISO 8601. Send an offset or `Z`, because
-a time without an offset is read in the time zone of the service (`SALDO_ZONE`). Each transaction has two times:
+a time without an offset is read in the time zone of the service (`SALDO_TIMEZONE`). Each transaction has two times:
 `timestamp` is when it takes effect, and `recorded_at` is when it was recorded. `date` and `before` select by the first,
 `known_at` by the second ([late entries](../explanation/late-entries.md)).
 
@@ -83,13 +85,14 @@ a time without an offset is read in the time zone of the service (`SALDO_ZONE`).
 
 A key can have a rate limit ([rate limits](../howto/secure.md#rate-limits)); by default there is none. A request over
 the limit gets 429 `too_many_requests`, and `Retry-After` says after how many seconds it will be accepted. An overloaded
-service responds with 503 `overloaded`, also with `Retry-After`. Nothing was recorded in both cases. Add a random part
-to the delay, so that clients don't come back at the same moment.
+service responds with 503 `overloaded`, also with `Retry-After`. In both cases, this attempt recorded nothing. Add a
+random part to the delay, so that clients don't come back at the same moment.
 
 ## Versioning
 
 The version of the API is in the path (`/v1`). Within a version, fields, codes, event types and calls may be added, so
-clients must ignore fields in responses that they don't know. Fields are not removed and their meaning does not change.
+clients must ignore fields in responses that they don't know. From Saldo 1.0 on, fields are not removed and their
+meaning does not change ([versioning](versioning.md)).
 """
 
 _TAGS: Final = {

@@ -41,12 +41,13 @@ def find_command_error(error: Exception) -> CommandError | None:
 
 def convert_store_error(error: StoreError) -> CommandError:
     """Return the command's error for an error of the database, which the command uses directly."""
-    if is_unreachable(error):
+    if isinstance(error, OutcomeUncertainError):
+        # The cause may be a lost connection, after which the database is not simply unavailable.
+        code = ExitCode.UNKNOWN
+    elif is_unreachable(error):
         code = ExitCode.UNAVAILABLE
     elif isinstance(error, DamagedDataError):
         code = ExitCode.REFUSED
-    elif isinstance(error, OutcomeUncertainError):
-        code = ExitCode.UNKNOWN
     else:
         code = ExitCode.USAGE
     return CommandError(str(error), code)

@@ -24,10 +24,11 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.DONE: "done",
     ExitCode.REFUSED: "refused, not found, or a fault was found (an import: also rejected or unreadable rows)",
     ExitCode.USAGE: "invalid options, arguments, settings or files, or an unsuitable database (nothing was done)",
-    ExitCode.UNAVAILABLE: "service or database unavailable, or no outcome in time (nothing was done)",
+    ExitCode.UNAVAILABLE: "service or database unavailable, or no outcome in time (nothing was done; an import may "
+    "have posted earlier rows: repeat it)",
     ExitCode.ACCESS_DENIED: "the key is missing or invalid, or lacks the necessary scope",
     ExitCode.UNKNOWN: "outcome unknown (repeat a deposit or withdrawal with --uuid and the printed uuid, or repeat "
-    "the same import)",
+    "the same import; for other changes, the message says how to find out)",
     ExitCode.INTERNAL_ERROR: "internal error, which is a bug (the traceback is printed)",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C (completed work remains)",
     ExitCode.TERMINATED: "terminated by SIGTERM (completed work remains)",

@@ -5,6 +5,7 @@ StoreError
 │   ├── DatabaseNotRunningError  no database is running now
 │   └── DamagedDataError         a check has found damaged data
 ├── ConnectionLostError          it is unknown whether the statement took effect; it may still be running
+│   └── NotConnectedError        no connection could be opened, so the statement was not sent
 ├── OutcomeUncertainError        the statement has ended; it is unknown whether it took effect
 ├── LogIdentityMismatchError     a failover or a restore happened; positions read before are invalid
 ├── TemporarilyUnavailableError  nothing was recorded; the server is temporarily unavailable
@@ -41,6 +42,10 @@ class DamagedDataError(ConfigurationError):
 
 class ConnectionLostError(StoreError):
     """Raised when connecting failed or the connection broke. A statement that was sent may have been recorded."""
+
+
+class NotConnectedError(ConnectionLostError):
+    """Raised when no connection for a single statement could be opened. The statement was not sent."""
 
 
 class LogIdentityMismatchError(StoreError):
@@ -88,7 +93,7 @@ _QUOTING_CLASSES: Final = {"22", "P0"}
 # The server's function that runs RAISE of PL/pgSQL. An operator's trigger may quote a row under any SQLSTATE.
 _RAISE_FUNCTION: Final = "exec_stmt_raise"
 _OWN_MESSAGE_PREFIX: Final = "saldo."
-"""How the messages begin that Saldo's own functions raise. They quote no values."""
+"""The prefix of the messages that Saldo's own functions raise. These messages quote no values."""
 
 # InternalClientError: the driver can't send in its current state, for example after the last message of a server that
 # shuts down.

@@ -97,6 +97,13 @@ def test_parameters_of_other_drivers_are_named(name: str) -> None:
         check_connection_string(f"{PLAIN}?{name}={SECRET}")
 
 
+def test_authorities_of_the_system_must_be_named_by_their_file() -> None:
+    with pytest.raises(
+        ConfigurationError, match="sslrootcert=system is not supported: name the file"
+    ):
+        build_driver_options(f"{PLAIN}?sslmode=verify-full&sslrootcert=system")
+
+
 @pytest.mark.parametrize(
     "url",
     [

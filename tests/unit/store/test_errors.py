@@ -135,7 +135,7 @@ def test_no_error_of_the_database_carries_a_row(sqlstate: str) -> None:
 
 @pytest.mark.parametrize("sqlstate", ["23505", "53100", "45000", "25006"])
 def test_a_message_that_a_trigger_raises_is_not_carried(sqlstate: str) -> None:
-    """An operator's trigger can raise any SQLSTATE with a message that quotes the row."""
+    """Raise an error like that of an operator's trigger, which can quote the row under any SQLSTATE."""
     raised = make_error(sqlstate, f"{SECRET} is not allowed", R="exec_stmt_raise")
     assert SECRET not in str(translate_error(raised))
     own = make_error(sqlstate, "saldo.post_3 needs the primary", R="exec_stmt_raise")

@@ -10,7 +10,11 @@ import typer
 
 from saldo.bootstrap.audit import open_audit_store
 from saldo.bootstrap.database import Purpose
-from saldo.cli.connection.database import LocalDatabase, open_database
+from saldo.cli.connection.database import (
+    LocalDatabase,
+    open_database,
+    report_unknown_outcome,
+)
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import format_count, print_confirmation, print_json, print_line
@@ -84,7 +88,12 @@ def acknowledge(
         async with open_audit_store(settings, database_url) as audits:
             return await audits.acknowledge_fault(fault_id, why.strip())
 
-    with open_database(settings, Purpose.CHANGE, local=local) as database_url:
+    with (
+        open_database(settings, Purpose.CHANGE, local=local) as database_url,
+        report_unknown_outcome(
+            f"`saldo audit status` shows whether fault {fault_id} is acknowledged; if not, repeat the command"
+        ),
+    ):
         done = asyncio.run(write(database_url))
     if not done:
         raise CommandError(f"there is no fault {fault_id}; `saldo audit status` lists all faults")

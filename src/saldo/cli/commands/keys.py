@@ -22,6 +22,7 @@ from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.keys import create_key_parser_options, parse_new_key_fields
 from saldo.settings import model as settings_module
+from saldo.settings.model import Settings
 from saldo.store.keys import Key, TooManyKeysError
 
 T = TypeVar("T")
@@ -88,6 +89,8 @@ def create(
                 new_key, hash_secret(secret.encode()), keys_max=settings.keys_max
             ),
             local=local,
+            recovery_hint="if `saldo keys list` shows the new key, revoke it, because it was not printed; then repeat "
+            "the command",
         )
     except TooManyKeysError:
         raise CommandError(
@@ -136,12 +139,14 @@ def revoke(key_id: KeyId, json_: Json = False, local: LocalDatabase = False) -> 
     Running services reject it after SALDO_KEYS_REFRESH_SECONDS at the latest.
     """
     settings = settings_module.load_settings()
-    if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id), local=local):
-        if (
-            query_database(settings, open_key_store, lambda keys: keys.get(key_id), local=local)
-            is None
-        ):
-            raise _build_unknown_key_error(key_id)
+    if not query_database(
+        settings,
+        open_key_store,
+        lambda keys: keys.revoke(key_id),
+        local=local,
+        recovery_hint=f"`saldo keys list` shows whether key {key_id} is revoked; if not, repeat the command",
+    ):
+        _check_key_exists(settings, key_id, local=local)
         raise CommandError(f"key {key_id} is already revoked")
     print_confirmation(
         f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
@@ -171,14 +176,15 @@ def rotate(
     secret = generate_secret()
     digest, overlap = hash_secret(secret.encode()), timedelta(seconds=seconds)
     new_id = query_database(
-        settings, open_key_store, lambda keys: keys.rotate(key_id, digest, overlap), local=local
+        settings,
+        open_key_store,
+        lambda keys: keys.rotate(key_id, digest, overlap),
+        local=local,
+        recovery_hint=f"`saldo keys list` shows whether key {key_id} was replaced; if so, the new key was not printed, "
+        "so rotate the new key; if not, repeat the command",
     )
     if new_id is None:
-        if (
-            query_database(settings, open_key_store, lambda keys: keys.get(key_id), local=local)
-            is None
-        ):
-            raise _build_unknown_key_error(key_id)
+        _check_key_exists(settings, key_id, local=local)
         raise CommandError(
             f"key {key_id} can't be rotated, because it was revoked, has expired, or was already rotated"
         )
@@ -201,8 +207,12 @@ def _describe_state(key: Key) -> str:
     return "valid" if key.replaced_by is None else f"valid, replaced by {key.replaced_by}"
 
 
-def _build_unknown_key_error(key_id: int) -> CommandError:
-    return CommandError(f"there is no key {key_id}; `saldo keys list` lists all keys")
+def _check_key_exists(settings: Settings, key_id: int, *, local: bool) -> None:
+    key = query_database(
+        settings, open_key_store, lambda keys: keys.get(key_id), read_only=True, local=local
+    )
+    if key is None:
+        raise CommandError(f"there is no key {key_id}; `saldo keys list` lists all keys")
 
 
 def _format_time(instant: datetime | None) -> str:

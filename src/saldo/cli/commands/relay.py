@@ -16,7 +16,11 @@ from saldo.bootstrap.relay import (
     read_sink_status,
     rewind_sink,
 )
-from saldo.cli.connection.database import LocalDatabase, open_database
+from saldo.cli.connection.database import (
+    LocalDatabase,
+    open_database,
+    report_unknown_outcome,
+)
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_table
@@ -98,7 +102,8 @@ def rewind(
     target = _parse_target(to)
     with open_database(settings, Purpose.CHANGE, local=local) as database_url:
         try:
-            asyncio.run(rewind_sink(settings, database_url, sink, target))
+            with report_unknown_outcome("the command can be repeated"):
+                asyncio.run(rewind_sink(settings, database_url, sink, target))
         except UnknownSinkError:
             raise CommandError(
                 f"--sink {sink}: there is no such sink; `saldo relay status` lists all sinks"

@@ -89,6 +89,8 @@ def create(
                 webhooks_max=settings.webhooks_max,
             ),
             local=local,
+            recovery_hint="if `saldo webhooks list` shows the new webhook, delete it, because its secret was not "
+            "printed; then repeat the command",
         )
     except TooManyWebhooksError:
         raise CommandError(
@@ -174,6 +176,8 @@ def delete(webhook_id: WebhookId, json_: Json = False, local: LocalDatabase = Fa
         open_webhook_store,
         lambda webhooks: webhooks.delete(webhook_id),
         local=local,
+        recovery_hint=f"`saldo webhooks list` shows whether webhook {webhook_id} still exists; if so, repeat the "
+        "command",
     ):
         raise _build_unknown_webhook_error(webhook_id)
     _print_confirmation(webhook_id, "deleted", as_json=json_)
@@ -278,7 +282,13 @@ def replay(
             webhook_id, uuid, deliveries_max=settings.webhook_pending_max
         )
 
-    replayed = query_database(settings, open_webhook_store, replay_all, local=local)
+    replayed = query_database(
+        settings,
+        open_webhook_store,
+        replay_all,
+        local=local,
+        recovery_hint="repeat the command, which retries the deliveries that still wait",
+    )
     if replayed is None:
         raise _build_unknown_webhook_error(webhook_id)
     done = {"id": webhook_id, "replayed": replayed}
@@ -300,6 +310,7 @@ def _change_webhook(webhook_id: int, change: WebhookChange, *, local: bool) -> N
         open_webhook_store,
         lambda webhooks: webhooks.change(webhook_id, change, previous_secret=overlap),
         local=local,
+        recovery_hint=f"`saldo webhooks show {webhook_id}` shows its state; the command can be repeated",
     ):
         raise _build_unknown_webhook_error(webhook_id)
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
 from saldo.bootstrap.database import Database, Purpose
 from saldo.settings.model import Settings
-from saldo.store.errors import ConfigurationError, StoreError
+from saldo.store.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    NotConnectedError,
+    OutcomeUncertainError,
+    StoreError,
+)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -42,6 +48,7 @@ def query_database(
     *,
     local: bool,
     read_only: bool = False,
+    recovery_hint: str = "",
 ) -> T:
     """Run a query on the database, and return its result.
 
@@ -51,9 +58,11 @@ def query_database(
         local: Whether the embedded server is started if none is running.
         read_only: Whether the query only reads. If so, nothing in the database is changed, and no lock that blocks
             writers is taken.
+        recovery_hint: How the user finds out whether a change was made, for a query whose connection breaks.
 
     Raises:
-        ConfigurationError: The database can't be used. The message is one line.
+        ConfigurationError: The database can't be used, and nothing was changed. The message is one line.
+        OutcomeUncertainError: It is unknown whether the change was made. The message ends with the hint.
     """
 
     async def run(database_url: str) -> T:
@@ -63,6 +72,30 @@ def query_database(
     purpose = Purpose.READ if read_only else Purpose.CHANGE
     with open_database(settings, purpose, local=local) as database_url:
         try:
-            return asyncio.run(run(database_url))
+            if read_only:
+                return asyncio.run(run(database_url))
+            with report_unknown_outcome(recovery_hint):
+                return asyncio.run(run(database_url))
+        except OutcomeUncertainError:
+            raise
         except StoreError as error:
             raise ConfigurationError(f"database: {error}") from error
+
+
+@contextmanager
+def report_unknown_outcome(recovery_hint: str) -> Iterator[None]:
+    """Add a hint to the error of a change of which it is unknown whether it was made.
+
+    An error that was raised before the first statement was sent, or that proves that nothing was changed, is raised
+    unchanged.
+
+    Raises:
+        OutcomeUncertainError: The connection broke, or its response could not be read, after a statement was sent.
+    """
+    try:
+        yield
+    except NotConnectedError:
+        raise
+    except (ConnectionLostError, OutcomeUncertainError) as error:
+        message = f"database: {error}; the change may have been made: {recovery_hint}"
+        raise OutcomeUncertainError(message) from error

@@ -28,7 +28,12 @@ from saldo.store.connections.parameters import (
 )
 from saldo.store.connections.server_check import ServerState, get_server_state
 from saldo.store.connections.url import format_url, get_first_line, list_hosts
-from saldo.store.errors import ConfigurationError, ConnectionLostError, translate_error
+from saldo.store.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    NotConnectedError,
+    translate_error,
+)
 from saldo.store.statements import load_statement
 
 CONNECT_SECONDS_MAX = 5.0
@@ -315,15 +320,21 @@ async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | 
         timeout_seconds: The time to wait for a connection of the pool; None waits until one is free.
 
     Raises:
+        NotConnectedError: No connection could be opened, so the statement was not sent.
         StoreError: The statement failed.
     """
+    is_connected = False
     try:
         async with acquire(pool, timeout_seconds) as connection:
+            is_connected = True
             return await connection.fetch(
                 load_statement(name, distributed=connection.distributed), *arguments
             )
     except Exception as error:
-        raise translate_error(error) from error
+        translated = translate_error(error)
+        if isinstance(translated, ConnectionLostError) and not is_connected:
+            raise NotConnectedError(str(translated)) from error
+        raise translated from error
 
 
 @asynccontextmanager

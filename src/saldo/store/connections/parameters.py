@@ -8,7 +8,6 @@ rejected before any connection is opened.
 from __future__ import annotations
 
 import socket
-import ssl
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -141,6 +140,13 @@ def _check_parameter(name: str, value: str) -> None:
         raise ConfigurationError(
             "the connection string can't be used: load_balance_hosts must be disable or random"
         )
+    if (name, value) == ("sslrootcert", "system"):
+        # asyncpg would look for a file of this name. The wheel of psycopg contains an OpenSSL of its own, which has no
+        # authorities of the system.
+        raise ConfigurationError(
+            "the connection string can't be used: sslrootcert=system is not supported: name the file with the system's "
+            "certificate authorities, such as /etc/ssl/certs/ca-certificates.crt, and say sslmode=verify-full"
+        )
     if (
         name in PASSED_ON | IMPLEMENTED_HERE
         or value in IGNORED_VALUES.get(name, ())
@@ -162,8 +168,6 @@ def build_driver_options(url: str) -> DriverOptions:
     """
     parameters = check_connection_string(url)
     passed_parameters = {name: value for name, value in parameters.items() if name in PASSED_ON}
-    if passed_parameters.get("sslrootcert") == "system":
-        passed_parameters["sslrootcert"] = _find_system_authorities()
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in passed_parameters.items())
     sockets = {
         option: int(parameters[name])
@@ -179,16 +183,6 @@ def build_driver_options(url: str) -> DriverOptions:
         sockets,
         parameters.get("load_balance_hosts") == "random",
     )
-
-
-def _find_system_authorities() -> str:
-    path = ssl.get_default_verify_paths().cafile
-    if path is None:
-        raise ConfigurationError(
-            "the connection string can't be used: sslrootcert=system: the system has no file with "
-            "certificate authorities"
-        )
-    return path
 
 
 def set_socket_options(connection: Any, options: dict[str, int]) -> None:
