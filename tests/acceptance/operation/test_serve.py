@@ -176,7 +176,7 @@ def test_several_workers_share_the_port_and_the_ledger(tmp_path: Path) -> None:
 def _read_startup_error(directory: Path, **settings: str) -> str:
     """Start a service that must fail, and return the one line that the operator reads."""
     running = ServiceProcess(directory, **settings)
-    # The exit code is 3 if the database can't be reached (saldo.cli.exit_codes), and 2 if the configuration is at fault.
+    # See saldo.cli.exit_codes: 3 if the database can't be reached, and 2 if the configuration is at fault.
     code = running.process.wait(60)
     assert code == (3 if "connection failed" in running.output() else 2), running.output()
     lines = running.output().strip().splitlines()

@@ -108,7 +108,9 @@ class TimeoutSweeper:
         """Check the connections periodically, until the context manager exits."""
         HTTP_CONNECTIONS_LIMIT.set(self._connections_max)
         for phase in get_args(TimeoutPhase):
-            HTTP_CUT.labels(phase)  # exported as 0 until the first timeout, so that rates include it
+            HTTP_CUT.labels(
+                phase
+            )  # exported as 0 until the first timeout, so that rates include it
         task = asyncio.create_task(self._check_repeatedly(), name="connection timeouts")
         try:
             yield
