@@ -15,9 +15,9 @@ from harness.program.service import run_service_process
 READY = "the schema of the database is that of this version\n"
 
 
-def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def _migrate(directory: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return forks.run(
-        ["db", "migrate"],
+        ["db", "migrate", *options],
         cwd=directory,
         env=copy_environment() | settings,
         capture_output=True,
@@ -43,7 +43,10 @@ def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
 
 
 def test_embedded_database_is_migrated_with_and_without_a_service(tmp_path: Path) -> None:
-    done = _migrate(tmp_path)
+    refused = _migrate(tmp_path)
+    assert refused.returncode == 3
+    assert "--local" in refused.stderr
+    done = _migrate(tmp_path, "--local")
     assert (done.returncode, done.stdout) == (0, READY), done.stderr
     assert not list(tmp_path.glob("data/postgresql-*/postmaster.pid"))
     with run_service_process(tmp_path) as running:
