@@ -47,4 +47,4 @@ def test_a_currency_is_shown_with_its_decimals(
             event = next(line for line in events.iter_lines() if line.startswith("data:"))
         assert json.loads(event.removeprefix("data:"))["data"]["balance"] == amount
         page = client.get(f"/console/users/{user}").text
-        assert shown in re.sub("[\N{NO-BREAK SPACE}\u202f]", "", page)
+        assert shown in re.sub("[,\N{NO-BREAK SPACE}\u202f]", "", page)

@@ -135,7 +135,7 @@ def test_no_text_in_the_pdf_is_wider_than_its_cell(
     monkeypatch.setattr(fpdf.FPDF, "cell", measure_cell)
     found = statement_of("W" * 200, "18765432097531.08", late=late, outcome=outcome)
     render_pdf(found, NOON)
-    assert "18,765,432,097,531.08" in drawn
+    assert "18765432097531.08" in drawn
     assert ("recorded 2026-01-20 12:00:00" in drawn) is late
 
 
@@ -163,7 +163,7 @@ def test_pdf_with_several_pages_repeats_its_header(saldo: Program, tmp_path: Pat
     for number, text in enumerate(pages, start=1):
         assert "Balance" in text
         assert f"{number} of {len(pages)}" in text
-    balance = f"{saldo.balance(user_id):,}"
+    balance = str(saldo.balance(user_id))
     assert balance in pages[0]
     assert balance in pages[-1]
 
