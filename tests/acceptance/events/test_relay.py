@@ -126,7 +126,7 @@ def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
             _post(running, 1)
             assert "saldo_sink" not in httpx.get(f"{running.url}/metrics").text
         alone = forks.start(
-            ["relay"],
+            ["relay", "--local"],
             cwd=tmp_path,
             env={"SALDO_RABBITMQ_URL": rabbitmq_url, "SALDO_AS_ROOT": "true", "TZ": "UTC"},
             stderr=subprocess.PIPE,
