@@ -73,4 +73,5 @@ def describe_packages(packages: dict[str, Any]) -> str:
         qualifiers = {"arch": architecture}
         url = PackageURL("deb", "debian", name, version, qualifiers)
         bom.components.add(Component(name=name, version=version, purl=url, bom_ref=str(url)))
+    bom.register_dependency(bom.metadata.component, bom.components)
     return JsonV1Dot5(bom).output_as_string(indent=2) + "\n"
