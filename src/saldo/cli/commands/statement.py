@@ -150,7 +150,16 @@ def statement_to_csv(statement: AccountStatement) -> str:
         ("timestamp", "entry", "amount", "balance", "late", "number", "uuid", "recorded_at")
     )
     rows.writerow(
-        (format_instant(statement.period.begin), "OPENING", "", statement.opening, "", "", "", "")
+        (
+            format_instant(statement.period.begin),
+            "OPENING",
+            "",
+            f"{statement.opening:f}",
+            "",
+            "",
+            "",
+            "",
+        )
     )
     for each in statement.entries:
         kind = "DEPOSIT" if each.amount > 0 else "WITHDRAW"
@@ -158,8 +167,8 @@ def statement_to_csv(statement: AccountStatement) -> str:
             (
                 format_instant(each.timestamp),
                 kind if each.is_posted else f"{kind} {each.outcome}",
-                each.amount,
-                each.balance,
+                f"{each.amount:f}",
+                f"{each.balance:f}",
                 "late" if each.late else "",
                 each.number,
                 each.uuid,
@@ -167,7 +176,16 @@ def statement_to_csv(statement: AccountStatement) -> str:
             )
         )
     rows.writerow(
-        (format_instant(statement.period.end), "CLOSING", "", statement.closing, "", "", "", "")
+        (
+            format_instant(statement.period.end),
+            "CLOSING",
+            "",
+            f"{statement.closing:f}",
+            "",
+            "",
+            "",
+            "",
+        )
     )
     return text.getvalue()
 
