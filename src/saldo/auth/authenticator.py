@@ -41,7 +41,6 @@ PROXY_HEADERS: Final = frozenset(
             b"cf-connecting-ip",
         ),
         *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"),
-        b"x-forwarded-prefix",
         *(b"x-forwarded-server", b"x-original-host", b"x-original-forwarded-for"),
         *(b"x-forwarded", b"x-forwarded-scheme", b"x-forwarded-ssl", b"x-forwarded-prefix"),
         *(b"x-scheme", b"x-original-url", b"x-cluster-client-ip", b"x-envoy-external-address"),

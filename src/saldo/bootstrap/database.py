@@ -11,7 +11,7 @@ from saldo.store.citus.coordinator import find_coordinator_url
 from saldo.store.connections.connection import check_connection, read_only_pools
 from saldo.store.connections.parameters import check_connection_string
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import ConfigurationError, DatabaseNotRunningError
+from saldo.store.errors import ConfigurationError, DatabaseUnavailableError
 from saldo.store.schema.migrate import check_schema_compatibility, migrate_schema, prepare_schema
 from saldo.store.schema.roles import warn_about_rights, warn_about_unverified_tls
 
@@ -84,7 +84,7 @@ class Database:
                 self._attached = server
                 return self._prepare_for_purpose(server.service_role_url)
             if not self._may_start:
-                raise DatabaseNotRunningError(
+                raise DatabaseUnavailableError(
                     f"SALDO_DATABASE_URL is not set, and no service is running on {self._settings.data_dir} "
                     "(SALDO_DATA_DIR): set SALDO_DATABASE_URL, start `saldo serve`, or use --local to start the "
                     "embedded database in that directory"

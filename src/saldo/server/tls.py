@@ -97,11 +97,18 @@ class Certificates:
             _log.info("reloaded the certificate in %s", self._certificate)
 
     def _report_expiry(self) -> None:
-        """Set the metric of the time at which the first certificate of the chain expires."""
+        """Set the metric of the time at which the first certificate of the chain expires.
+
+        A certificate that only OpenSSL can read, or a file that is being replaced, must not end the reloading.
+        """
         from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - takes long to load
 
-        chain = load_pem_x509_certificates(self._certificate.read_bytes())
-        expiry = min(each.not_valid_after_utc for each in chain)
+        try:
+            chain = load_pem_x509_certificates(self._certificate.read_bytes())
+            expiry = min(each.not_valid_after_utc for each in chain)
+        except (OSError, ValueError) as error:
+            _log.warning("can't read when %s expires: %s", self._certificate, error)
+            return
         CERTIFICATE_EXPIRY.labels(self._certificate.name).set(expiry.timestamp())
 
     def _select_context(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:

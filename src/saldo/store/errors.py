@@ -2,7 +2,7 @@
 
 StoreError
 ├── ConfigurationError           the operator must change something; the message is one line
-│   ├── DatabaseNotRunningError  no database is running now
+│   ├── DatabaseUnavailableError the database can't be used now, but may be later
 │   └── DamagedDataError         a check has found damaged data
 ├── ConnectionLostError          it is unknown whether the statement took effect; it may still be running
 │   └── NotConnectedError        no connection could be opened, so the statement was not sent
@@ -32,8 +32,8 @@ class ConfigurationError(StoreError):
     """Raised when the database can't be used as it is. The message is one line for the operator."""
 
 
-class DatabaseNotRunningError(ConfigurationError):
-    """Raised when no database is running or reachable now. The same command may succeed later."""
+class DatabaseUnavailableError(ConfigurationError):
+    """Raised when the database is not running, or is locked by a migration. The same command may succeed later."""
 
 
 class DamagedDataError(ConfigurationError):
@@ -191,7 +191,7 @@ def is_unreachable(error: StoreError) -> bool:
         return original.sqlstate is None or original.sqlstate.startswith(("08", "57P"))
     unreachable_errors = (
         ConnectionLostError,
-        DatabaseNotRunningError,
+        DatabaseUnavailableError,
         TemporarilyUnavailableError,
     )
     return isinstance(error, unreachable_errors) or isinstance(

@@ -107,10 +107,9 @@ class TimeoutSweeper:
     async def run(self) -> AsyncIterator[None]:
         """Check the connections periodically, until the context manager exits."""
         HTTP_CONNECTIONS_LIMIT.set(self._connections_max)
+        # A rate does not include the first increase of a counter that was not exported before.
         for phase in get_args(TimeoutPhase):
-            HTTP_CUT.labels(
-                phase
-            )  # exported as 0 until the first timeout, so that rates include it
+            HTTP_CUT.labels(phase)
         task = asyncio.create_task(self._check_repeatedly(), name="connection timeouts")
         try:
             yield

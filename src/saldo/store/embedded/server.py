@@ -30,7 +30,7 @@ from saldo.store.embedded.data_directory import (
 from saldo.store.embedded.stale_server import STOP_SECONDS_MAX, stop_stale_server
 from saldo.store.embedded.system_account import ACCOUNT, ServerAccount
 from saldo.store.embedded.wal_archive import Recovery, open_archive
-from saldo.store.errors import ConfigurationError, DatabaseNotRunningError
+from saldo.store.errors import ConfigurationError, DatabaseUnavailableError
 from saldo.store.statements import load_statement
 
 START_SECONDS_MAX = 600
@@ -262,7 +262,7 @@ class EmbeddedServer:
                 if ready and lines[0] == str(self._process.pid):
                     return True
             if time.monotonic() > deadline:
-                raise DatabaseNotRunningError(
+                raise DatabaseUnavailableError(
                     "the embedded PostgreSQL did not become ready in time"
                 )
             time.sleep(0.05)

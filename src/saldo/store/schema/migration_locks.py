@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy
 
 from saldo.store.connections.url import format_url
-from saldo.store.errors import DatabaseNotRunningError
+from saldo.store.errors import DatabaseUnavailableError
 from saldo.store.statements import load_statement
 
 APPLICATION_NAME: Final = "saldo migrate"
@@ -112,7 +112,7 @@ def retry_until_locked(url: str, watch: LockWatch, attempt: Callable[[], T]) -> 
     """Call a function repeatedly until it gets its locks.
 
     Raises:
-        DatabaseNotRunningError: A lock was unavailable for LOCK_SECONDS_MAX. The message names the process that
+        DatabaseUnavailableError: A lock was unavailable for LOCK_SECONDS_MAX. The message names the process that
             holds it.
     """
     end = time.monotonic() + LOCK_SECONDS_MAX
@@ -124,7 +124,7 @@ def retry_until_locked(url: str, watch: LockWatch, attempt: Callable[[], T]) -> 
                 raise
             if time.monotonic() >= end:
                 holder = f" held by {watch.last}" if watch.last else ""
-                raise DatabaseNotRunningError(
+                raise DatabaseUnavailableError(
                     f"database {format_url(url)}: the migration did not get a lock{holder} within "
                     f"{LOCK_SECONDS_MAX:.0f} s: "
                     "end that transaction and start again"
@@ -136,7 +136,7 @@ def poll_migration_lock(url: str, driver: Driver, watch: LockWatch) -> None:
     """Wait until this transaction is the only one that migrates.
 
     Raises:
-        DatabaseNotRunningError: Another process has been migrating for more than OTHER_SECONDS_MAX.
+        DatabaseUnavailableError: Another process has been migrating for more than OTHER_SECONDS_MAX.
     """
     end = time.monotonic() + OTHER_SECONDS_MAX
     while True:
@@ -148,7 +148,7 @@ def poll_migration_lock(url: str, driver: Driver, watch: LockWatch) -> None:
             return
         driver.rollback()
         if time.monotonic() >= end:
-            raise DatabaseNotRunningError(
+            raise DatabaseUnavailableError(
                 f"database {format_url(url)}: another process has been migrating for more than "
                 f"{OTHER_SECONDS_MAX:.0f} s: "
                 f"{watch.last}"
