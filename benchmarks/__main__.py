@@ -39,8 +39,8 @@ from benchmarks.scenarios.soak import measure_soak
 SUBJECTS: dict[str, Subject] = {
     "limits": measure_machine_limits,
     "single": measure_single_requests,
-    "spreads": measure_distributions,
-    "access": measure_authentication,
+    "distributions": measure_distributions,
+    "authentication": measure_authentication,
     "reads": measure_reads,
     "processes": measure_processes,
     "live": measure_live_stream,
@@ -57,7 +57,7 @@ SUBJECTS: dict[str, Subject] = {
 }
 """The benchmarks by name, in the order in which they run. Some use figures of earlier ones as their baselines."""
 
-NEEDS_WRK = {"single", "spreads", "access", "reads", "processes", "live", "events", "distributed"}
+NEEDS_WRK = {"single", "distributions", "authentication", "reads", "processes", "live", "events", "distributed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

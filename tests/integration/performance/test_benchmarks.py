@@ -61,6 +61,15 @@ def requests_of(workload: Workload) -> list[TransactionRequest]:
     return [parse_transaction(line.text.encode(), None, READING) for line in generate(workload)]
 
 
+def test_page_lists_the_subjects() -> None:
+    page = Path("docs/benchmarks/README.md").read_text()
+    sentence = page.partition("The subjects for `--only` are ")[2].partition(".")[0]
+    assert re.findall(r"`(\w+)`", sentence) == list(suite.SUBJECTS)
+    commands = re.findall(r"--only ([\w ]+)", page)
+    assert commands
+    assert set(" ".join(commands).split()) <= set(suite.SUBJECTS)
+
+
 @settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) -> None:
