@@ -57,7 +57,16 @@ SUBJECTS: dict[str, Subject] = {
 }
 """The benchmarks by name, in the order in which they run. Some use figures of earlier ones as their baselines."""
 
-NEEDS_WRK = {"single", "distributions", "authentication", "reads", "processes", "live", "events", "distributed"}
+NEEDS_WRK = {
+    "single",
+    "distributions",
+    "authentication",
+    "reads",
+    "processes",
+    "live",
+    "events",
+    "distributed",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,7 +8,10 @@ from typing import Final
 from benchmarks.results.report import Record, number
 
 FIGURES: Final = (
-    ("single POST, 64 connections", "single POST, 64 connections: p99"),
+    (
+        "single POST, 64 connections, with a key",
+        "single POST, 64 connections, with a key: p99",
+    ),
     ("bulk, fresh ledger", "bulk, 10,000,000 entries there"),
     ("GET balance, 64 connections",),
     ("balance at a date, 1,000,000 entries, any lateness",),

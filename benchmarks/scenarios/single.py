@@ -132,31 +132,44 @@ def measure_authentication(bench: RunContext) -> Iterator[Row]:
         Target(ratio_at_least=0.95),
         found[key].cost,
     )
+    yield Row(
+        f"single POST, {CONNECTIONS} connections, with a key: p99",
+        found[key].p99_ms,
+        "ms",
+        "without any",
+        found[None].p99_ms.median,
+    )
 
 
 def measure_reads(bench: RunContext) -> Iterator[Row]:
-    """Measure GET of a balance and of a transaction at 64 connections."""
-    with (
-        bench.ledgers.fresh() as ledger,
-        ledger.serve() as service,
-        limits.run_echo(*find_free_ports(1)) as echo,
-    ):
-        bench.stream(service, bench.body(bench.workload(bench.scale.bulk_lines // 10)))
-        for name, paths in _paths(ledger).items():
-            requests = bench.gets(paths)
-            ours, bare = Rounds(), Rounds()
-            for _ in range(bench.scale.rounds):
-                load = wrk.WrkLoad(service.url, requests, CONNECTIONS)
-                ours.add(*_run_successful_round(bench, service.process.pid, load))
-                bare.add(
-                    *_run_successful_round(
-                        bench, echo.pid, wrk.WrkLoad(echo.url, requests, CONNECTIONS)
-                    )
-                )
-            title = f"{name}, {CONNECTIONS} connections"
-            target = Target(at_least=5000)
-            yield Row(title, ours.rate, "/s", "bare echo", bare.rate.median, target, ours.cost)
-            yield Row(f"{title}: p99", ours.p99_ms, "ms", "bare echo", bare.p99_ms.median)
+    """Measure GET of a balance and of a transaction at 64 connections, with a key."""
+    key = token_hex(24)
+    with bench.ledgers.fresh() as ledger, limits.run_echo(*find_free_ports(1)) as echo:
+        with ledger.serve() as service:
+            bench.stream(service, bench.body(bench.workload(bench.scale.bulk_lines // 10)))
+        with ledger.serve(SALDO_ADMIN_KEY=key) as service:
+            for name, paths in _paths(ledger).items():
+                yield from _read_rows(bench, service, echo, (name, bench.gets(paths)), key)
+
+
+def _read_rows(
+    bench: RunContext,
+    service: ServiceProcess,
+    echo: limits.Echo,
+    read: tuple[str, wrk.Requests],
+    key: str,
+) -> Iterator[Row]:
+    name, requests = read
+    ours, bare = Rounds(), Rounds()
+    for _ in range(bench.scale.rounds):
+        load = wrk.WrkLoad(service.url, requests, CONNECTIONS, key)
+        ours.add(*_run_successful_round(bench, service.process.pid, load))
+        load = wrk.WrkLoad(echo.url, requests, CONNECTIONS)
+        bare.add(*_run_successful_round(bench, echo.pid, load))
+    title = f"{name}, {CONNECTIONS} connections"
+    target = Target(at_least=5000)
+    yield Row(title, ours.rate, "/s", "bare echo", bare.rate.median, target, ours.cost)
+    yield Row(f"{title}: p99", ours.p99_ms, "ms", "bare echo", bare.p99_ms.median)
 
 
 def _posts(

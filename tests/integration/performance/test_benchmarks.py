@@ -262,7 +262,7 @@ def test_summary_has_six_rows_and_all_of_them_are_measured() -> None:
 def test_summary_shows_figures_of_the_language_and_a_dash_for_missing_ones() -> None:
     row = report.record(
         "single",
-        Row("single POST, 64 connections", Series([19_603.0]), "/s"),
+        Row("single POST, 64 connections, with a key", Series([19_603.0]), "/s"),
         {"date": "2026-01-01T00:00:00Z", "commit": "c0ffee", "machine": "a machine"},
     )
     english, russian = (summary.table([row], language) for language in ("en", "ru"))
