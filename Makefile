@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # the same console script, so the old package is removed before the new one is installed.
 install = ! ls -d .venv/lib/python*/site-packages/saldo-*.dist-info >/dev/null 2>&1 || \
 	$(BIN)/python -m pip uninstall -q -y saldo >.venv/pip.log 2>&1; \
-	$(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]' >.venv/pip.log 2>&1 || { \
 	echo "saldo: pip can't install the packages; check the network connection and .venv/pip.log" >&2; exit 1; }
 
 .PHONY: help serve test lint docs fuzz torture bench bench-full release clean
@@ -69,17 +69,20 @@ clean: ## Remove the virtual environment and caches, but no data
 	else echo "saldo: this Python can't create virtual environments: apt-get install python3-venv" >&2; exit 1; fi
 	@touch $@
 
+.venv/.serve: EXTRAS := server
 .venv/.serve: .venv/.python $(SOURCES)
 	@echo "setting up (once) ..."
-	@umask 022; $(call install,'.[server]')
+	@umask 022; $(install)
 	@touch $@
 
+.venv/.test: EXTRAS := test
 .venv/.test: .venv/.python $(SOURCES)
 	@echo "setting up for the tests (once) ..."
-	@umask 022; $(call install,'.[test]')
+	@umask 022; $(install)
 	@touch $@ .venv/.serve
 
+.venv/.bench: EXTRAS := test,bench
 .venv/.bench: .venv/.test
 	@echo "setting up for the benchmarks (once) ..."
-	@umask 022; $(call install,'.[test,bench]')
+	@umask 022; $(install)
 	@touch $@
