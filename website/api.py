@@ -50,7 +50,7 @@ guarantee.
 
 ## Errors
 
-The status code says whether to retry: 4xx means that the request must be changed (or, for 402 and 422
+The status code says whether to retry: 4xx means that the request must be changed (or, for 402 and 409
 `balance_above_maximum`, that the outcome is final), and 408, 429, 500 and 503 mean that the same request may be sent
 again, unless it creates a webhook or a key. Every error is an object of the media type
 `application/problem+json` (RFC 9457) with a stable `code`:

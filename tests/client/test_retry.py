@@ -225,7 +225,7 @@ def test_unrecorded_refusal_after_a_lost_attempt_is_unknown(reply: Response) -> 
     ("code", "status", "kind"),
     [
         ("insufficient_funds", 402, InsufficientFundsError),
-        ("balance_above_maximum", 422, BalanceAboveMaximumError),
+        ("balance_above_maximum", 409, BalanceAboveMaximumError),
         ("uuid_conflict", 409, UuidConflictError),
     ],
 )

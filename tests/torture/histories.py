@@ -101,7 +101,7 @@ class History:
         body: dict[str, Any] = deepcopy(entry)
         status = 200
         if entry["outcome"] != "posted":
-            status = 402 if entry["outcome"] == "insufficient_funds" else 422
+            status = 402 if entry["outcome"] == "insufficient_funds" else 409
             body = {"code": entry["outcome"], "balance": entry["balance"], "transaction": body}
         body |= changes
         self.operations.append(Operation(0, invoked, answered, call, status, body, replayed))

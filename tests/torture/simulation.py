@@ -262,7 +262,7 @@ def event_of(entry: Entry) -> dict[str, Any]:
 _STATUSES = {
     Outcome.POSTED: 200,
     Outcome.INSUFFICIENT_FUNDS: 402,
-    Outcome.BALANCE_ABOVE_MAXIMUM: 422,
+    Outcome.BALANCE_ABOVE_MAXIMUM: 409,
     Outcome.UUID_CONFLICT: 409,
     Outcome.USER_NOT_FOUND: 404,
     Outcome.TIMESTAMP_IN_FUTURE: 422,

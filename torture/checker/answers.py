@@ -66,7 +66,7 @@ def classify_answer(operation: Operation) -> Verdict:
         return _parse_recorded(operation, POSTED, body)
     if status == 402:
         return _parse_recorded(operation, INSUFFICIENT_FUNDS, body)
-    if status == 422 and body.get("code") == BALANCE_ABOVE_MAXIMUM:
+    if status == 409 and body.get("code") == BALANCE_ABOVE_MAXIMUM:
         return _parse_recorded(operation, BALANCE_ABOVE_MAXIMUM, body)
     if 400 <= status < 500:
         return Unrecorded.NOTHING

@@ -33,7 +33,7 @@ KNOWN_AT_IN_FUTURE: Final = InvalidField(
 
 _TITLES: Final = {
     "insufficient_funds": (402, "Insufficient funds"),
-    "balance_above_maximum": (422, "Balance above the maximum"),
+    "balance_above_maximum": (409, "Balance above the maximum"),
     "uuid_conflict": (409, "The uuid belongs to another transaction"),
     "name_taken": (409, "The name is taken"),
     "user_not_found": (404, "No such user"),
@@ -202,8 +202,8 @@ def convert_engine_error(error: EngineError) -> Problem:
         return Problem(
             "outcome_unknown",
             "The transaction was sent to the database and its outcome is not known yet. Send the same uuid "
-            "again until the response is a recorded outcome (200, 402, 409 uuid_conflict or 422 "
-            "balance_above_maximum). Any other response, such as 404, does not rule out that this attempt "
+            "again until the response is a recorded outcome (200, 402, 409 balance_above_maximum or 409 "
+            "uuid_conflict). Any other response, such as 404, does not rule out that this attempt "
             "is still recorded.",
             {},
         )

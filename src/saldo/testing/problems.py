@@ -14,7 +14,7 @@ from saldo.parsing.faults import FAULTS_MAX, InvalidField, summarize_faults
 
 STATUSES: Final = {
     "insufficient_funds": 402,
-    "balance_above_maximum": 422,
+    "balance_above_maximum": 409,
     "uuid_conflict": 409,
     "name_taken": 409,
     "user_not_found": 404,
