@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from harness.prerequisites import HIDDEN
 
-PROGRAMS: Final = {"podman": "podman", "runc": "runc", "mmdebstrap": "mmdebstrap"}
+PROGRAMS: Final = {name: name for name in ("podman", "runc", "mmdebstrap", "catatonit")}
 """The programs that are needed, with the Debian package of each."""
 
 SECONDS_MAX: Final = 560.0

@@ -70,7 +70,8 @@ class Stack:
         )
         # Podman 4.3 resolves no names in an internal network.
         open_networks = "".join(f"  {name}: {{internal: false}}\n" for name in content["networks"])
-        (directory / "replaced.yaml").write_text(f"services:\n{replaced}networks:\n{open_networks}")
+        services = f"\n{replaced}" if replaced else " {}\n"
+        (directory / "replaced.yaml").write_text(f"services:{services}networks:\n{open_networks}")
         (directory / "podman").write_text(PODMAN)
         (directory / "podman").chmod(0o755)
         engine.run(

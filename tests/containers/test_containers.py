@@ -23,12 +23,14 @@ import yaml
 
 from harness.containers import stand_ins
 from harness.containers.engine import Engine, EngineError
+from harness.containers.pods import Pods, build_secret, create_secret
 from harness.containers.stack import HEALTHY_SECONDS_MAX, POLL_SECONDS, Stack
 from harness.events.consumers import ReceivedEvents, consume_queue
 from harness.ports import find_free_ports
 from harness.repository import ROOT
 from release.image import save_image
 from tests.containers.commands import printed_commands, run_with_podman
+from tests.deploy.manifests import build
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -197,3 +199,74 @@ async def test_compose_file_runs_with_its_restrictions(
         assert not re.search(r"^Uid:\t0\t", status, re.MULTILINE), name
     for name in ("relay", "saldo", "prometheus", "rabbitmq", "postgres"):
         assert stack.stop(name) == 0, engine.logs(stack.container(name))
+
+
+def test_manifests_are_played_as_pods(
+    engine: Engine, images: dict[str, str], variables: dict[str, str], tmp_path: Path
+) -> None:
+    """Play the Job, the service and the relay with the database of the Compose file, and stop them."""
+    file = ROOT / "compose.yaml"
+    services = yaml.safe_load(file.read_text())["services"]
+    stand_ins.prepare(engine, services["postgres"]["image"])
+    stack = Stack(engine, file, variables, {}, {*services} - {"postgres"})
+    stack.start()
+    stack.wait_until_healthy("postgres")
+    network = "saldo_data"
+    host = f"{_address(engine, stack.container('postgres'))}:5432/saldo"
+    key = "an-admin-key-of-the-operators-own-0123456789"
+    secrets = {
+        "saldo-database": {
+            "url": f"postgresql://saldo:{variables['DATABASE_PASSWORD']}@{host}",
+            "owner-url": f"postgresql://saldo_owner:{variables['DATABASE_OWNER_PASSWORD']}@{host}",
+        },
+        "saldo-keys": {"admin": key, "metrics": f"{key}-of-metrics"},
+        "saldo-rabbitmq": {"url": "amqp://saldo:x@127.0.0.1:1/"},
+    }
+    for name, values in secrets.items():
+        create_secret(engine, tmp_path, name, values)
+    # Podman 4.3 does not start a pod without it, although the manifests say that it is optional.
+    authority = build_secret("saldo-database-ca", {"ca.crt": "-"})
+    manifests = {name: build(name) for name in ("migrate", "base")}
+    (image,) = {
+        container["image"]
+        for manifest in manifests["base"]
+        if manifest["kind"] == "Deployment"
+        for container in manifest["spec"]["template"]["spec"]["containers"]
+    }
+    engine.run("tag", images["slim"], image)
+
+    Pods(engine, tmp_path / "migrate.yaml", [authority, *manifests["migrate"]], network)
+    migration = "saldo-migrate-migrate"
+    assert engine.run("wait", migration).strip() == "0", engine.logs(migration)
+    pods = Pods(engine, tmp_path / "base.yaml", manifests["base"], network)
+    service, relay = "saldo-pod-0-saldo", "saldo-relay-pod-0-relay"
+    url = f"http://{_address(engine, service)}:8000"
+    deadline = time.monotonic() + HEALTHY_SECONDS_MAX
+    while not _is_ready(url):
+        assert engine.inspect(service)["State"]["Running"], engine.logs(service)
+        assert time.monotonic() < deadline, engine.logs(service)
+        time.sleep(POLL_SECONDS)
+    user_id = _deposit(url, key)
+    assert _balance(url, key, user_id) == "25.50"
+    for name in (service, relay):
+        with pytest.raises(EngineError, match="Read-only file system"):
+            engine.run("exec", name, "touch", "/usr/here")
+        status = engine.run("exec", name, "cat", "/proc/self/status")
+        assert re.search(r"^CapBnd:\t0+$", status, re.MULTILINE), name
+        assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE), name
+        assert re.search(rf"^Uid:\t{USER}\t", status, re.MULTILINE), name
+    (grace,) = {
+        manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        for manifest in manifests["base"]
+        if manifest["kind"] == "Deployment"
+    }
+    pods.stop(grace)
+    for name in (service, relay):
+        assert engine.inspect(name)["State"]["ExitCode"] == 0, engine.logs(name)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz/ready", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

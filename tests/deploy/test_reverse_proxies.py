@@ -28,6 +28,7 @@ NAME = "ledger.example"
 KEY = "an-admin-key-of-the-operators-own-0123456789"
 METRICS_KEY = "a-metrics-key-of-the-tests-0123456789"
 START_SECONDS_MAX = 30
+PIECE_BYTES = 60_000
 
 pytestmark = pytest.mark.long
 
@@ -214,30 +215,47 @@ def deposit() -> str:
     return json.dumps({"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": 1})
 
 
+class Stream:
+    """A request with lines that is still open, over HTTP/1.1."""
+
+    def __init__(self, client: ssl.SSLSocket) -> None:
+        self._client = client
+        self._received = b""
+        client.sendall(
+            f"POST /v1/transactions HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {KEY}\r\n"
+            "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+
+    def post(self, lines: bytes) -> None:
+        """Send lines, of which one is a transaction, and wait for its outcome."""
+        self._client.sendall(b"%x\r\n%b\r\n" % (len(lines), lines))
+        expected = self._received.count(b'"balance"') + 1
+        while self._received.count(b'"balance"') < expected:
+            piece = self._client.recv(65536)
+            assert piece, self._received
+            self._received += piece
+        assert b" 200 " in self._received.partition(b"\r\n")[0]
+
+
+@contextmanager
+def open_stream(proxy: Proxy) -> Iterator[Stream]:
+    context = ssl.create_default_context(cafile=str(proxy.authority))
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection,
+        context.wrap_socket(connection, server_hostname=NAME) as client,
+    ):
+        yield Stream(client)
+
+
 def test_outcomes_arrive_while_lines_are_sent(proxy: Proxy) -> None:
     """Wait for an outcome while the request is still open; a proxy that buffers would hold it back."""
     if proxy.program == "caddy":
         pytest.skip(
             "Caddy before 2.8 can't stream in both directions over HTTP/1.1, as the page says"
         )
-    context = ssl.create_default_context(cafile=str(proxy.authority))
-    with (
-        socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection,
-        context.wrap_socket(connection, server_hostname=NAME) as client,
-    ):
-        client.sendall(
-            f"POST /v1/transactions HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {KEY}\r\n"
-            "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        )
-        received = b""
-        for count in (1, 2, 3):
-            line = f"{deposit()}\n".encode()
-            client.sendall(b"%x\r\n%b\r\n" % (len(line), line))
-            while received.count(b'"balance"') < count:
-                piece = client.recv(65536)
-                assert piece, received
-                received += piece
-        assert b" 200 " in received.partition(b"\r\n")[0]
+    with open_stream(proxy) as stream:
+        for _ in range(3):
+            stream.post(f"{deposit()}\n".encode())
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
@@ -262,21 +280,31 @@ def test_events_arrive_while_the_stream_is_open(proxy: Proxy, version: str) -> N
 
 
 def test_stream_may_be_larger_than_other_bodies(proxy: Proxy, tmp_path: Path) -> None:
-    lines = tmp_path / "lines"
-    lines.write_text("\n" * 6_000_000 + f"{deposit()}\n")
-    done = proxy.request(
-        "/v1/transactions",
-        *("--header", "Content-Type: application/x-ndjson", "--data-binary", f"@{lines}"),
-        # Without the limit, nginx 1.22 may stop to read from a loopback connection after 4 MiB, and the request does
-        # not reach the service.
-        *("--limit-rate", "20M"),
-    )
-    assert json.loads(done.stdout)["status"] == 200
-    array = f"[{' ' * 4_300_000}]"
-    (tmp_path / "array").write_text(array)
+    if proxy.program == "nginx":
+        # One piece after the other: some kernels' loopback loses the wake-up of nginx 1.22 when more than 4 MiB arrive
+        # at once, and the request then does not reach the service.
+        with open_stream(proxy) as stream:
+            for _ in range(6_000_000 // PIECE_BYTES):
+                stream.post(b"\n" * PIECE_BYTES + f"{deposit()}\n".encode())
+    else:
+        lines = tmp_path / "lines"
+        lines.write_text("\n" * 6_000_000 + f"{deposit()}\n")
+        done = proxy.request(
+            "/v1/transactions",
+            *("--header", "Content-Type: application/x-ndjson", "--data-binary", f"@{lines}"),
+        )
+        assert json.loads(done.stdout)["status"] == 200
+
+
+def test_other_bodies_are_limited_by_the_service_and_by_the_proxy(
+    proxy: Proxy, tmp_path: Path
+) -> None:
+    (tmp_path / "array").write_text(f"[{' ' * 4_300_000}]")
     done = proxy.request("/v1/transactions", "--json", f"@{tmp_path}/array")
     assert json.loads(done.stdout)["code"] == "body_too_large"
-    assert proxy.status("/v1/user", "--json", f"@{lines}", "--limit-rate", "20M") == 413
+    (tmp_path / "user").write_text(" " * 6_000_000)
+    # curl reports an error as well when the proxy closes the connection while curl still sends.
+    assert proxy.status("/v1/user", "--json", f"@{tmp_path}/user") == 413
 
 
 def test_client_cannot_choose_its_address(proxy: Proxy) -> None:
