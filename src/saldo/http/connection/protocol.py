@@ -214,6 +214,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         )
         if not is_idle or self._unparsed or not self.connection.may_parse or self.flow.write_paused:
             return False
+        if self._is_over_limit:
+            return False  # the request is parsed, and its rejection closes the connection
         rejection = self._shedder.build_rejection(data, self.server_state.default_headers)
         if rejection is None:
             return False
@@ -301,8 +303,10 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self._unframed_bytes = 0
         # Trailers are not added to the headers: they would change a request that may be in progress.
         self.headers = DISCARDED_TRAILERS
-        if application.is_draining:
-            # The response announces the close, so that the client does not send into a closing connection.
+        if application.is_draining or self._is_over_limit:
+            # The response announces the close, so that the client does not send into a closing connection. Above the
+            # limit this applies to every response, also to those of health checks and ambiguous paths, because
+            # otherwise the number of connections would not fall.
             self.cycle.keep_alive = False
         if self.scope["http_version"] not in VERSIONS:
             raise InvalidHeadersError(problems.build_not_http())
