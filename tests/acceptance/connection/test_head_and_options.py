@@ -266,14 +266,13 @@ def test_every_answer_beyond_the_limit_closes_its_connection(tmp_path: Path) -> 
         b"GET /healthz/live HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n": 200,
         request("GET", "/v1/user", more="not a header\r\n"): 400,
     }
-    with run_service_process(tmp_path, SALDO_CONNECTIONS_MAX="1") as running:
-        with connect(running.url) as first:
-            first.sendall(PROBE + b"\r\n")
-            assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
-            for sent, status in answers.items():
-                received = exchange(running, sent)
-                assert received.startswith(b"HTTP/1.1 %d " % status), sent
-                assert received.count(b"HTTP/1.1 ") == 1, sent
-                assert b"\r\nconnection: close\r\n" in received, sent
-            first.sendall(request("GET", "/v1/user"))
-            assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+    with run_service_process(tmp_path, SALDO_CONNECTIONS_MAX="1") as running, connect(running.url) as first:
+        first.sendall(PROBE + b"\r\n")
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for sent, status in answers.items():
+            received = exchange(running, sent)
+            assert received.startswith(b"HTTP/1.1 %d " % status), sent
+            assert received.count(b"HTTP/1.1 ") == 1, sent
+            assert b"\r\nconnection: close\r\n" in received, sent
+        first.sendall(request("GET", "/v1/user"))
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -71,7 +71,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         buffered: Any = BufferedTransport(transport, self.loop, self.connection)
         super().connection_made(buffered)
         self.flow = ResumableFlowControl(buffered, self)
-        self._control = ConnectionControl(self._send_whole, buffered.abort, self._is_gone)
+        self._control = ConnectionControl(self._send_whole, self._abandon, self._is_gone)
         application = self._get_application()
         sweeper = application.timeout_sweeper
         sweeper.connections = self.connections  # type: ignore[assignment]
@@ -137,7 +137,16 @@ class BufferedHttpProtocol(HttpToolsProtocol):
 
     def _is_gone(self) -> bool:
         """Return whether the client has closed the connection or its side of it. Most such clients no longer read."""
-        return self.connection.state is not ConnectionState.OPEN
+        return self.connection.has_client_ended or not self.connection.may_write
+
+    def _abandon(self) -> None:
+        """Close the connection without a response. The server must know this before the application returns, because it
+        would otherwise respond with 500 and log an error."""
+        running = self.running
+        if running is not None:
+            running.disconnected = True
+            running.message_event.set()
+        self.transport.abort()
 
     def _get_application(self) -> ServerApplication:
         application: Any = self.config.app
