@@ -266,7 +266,10 @@ def test_every_answer_beyond_the_limit_closes_its_connection(tmp_path: Path) -> 
         b"GET /healthz/live HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n": 200,
         request("GET", "/v1/user", more="not a header\r\n"): 400,
     }
-    with run_service_process(tmp_path, SALDO_CONNECTIONS_MAX="1") as running, connect(running.url) as first:
+    with (
+        run_service_process(tmp_path, SALDO_CONNECTIONS_MAX="1") as running,
+        connect(running.url) as first,
+    ):
         first.sendall(PROBE + b"\r\n")
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
         for sent, status in answers.items():
