@@ -180,7 +180,8 @@ async def test_blocking_broker_is_reported_and_does_not_delay_a_stop(
     world = World(tmp_path, own_broker)
     streams = {
         "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,
-        "SALDO_RABBITMQ_STREAM": world.exchange,
+        # The consumer's queue has the name of the exchange, and a stream is a queue, too.
+        "SALDO_RABBITMQ_STREAM": f"{world.exchange}-stream",
     }
     limits = {"SALDO_SHUTDOWN_TIMEOUT_SECONDS": "4"}
     count = 30
@@ -206,23 +207,28 @@ async def test_blocking_broker_is_reported_and_does_not_delay_a_stop(
         assert await asyncio.to_thread(running.end) == 0
         told = running.output().partition("Shutting down")[2]
         assert "sink rabbitmq-exchange: stopped before all events were published" in told
-        # The other sink may have taken its lease again before the stop; this sink never released it.
         assert "sink rabbitmq-exchange: lease taken, epoch" not in told
+        assert "PreconditionFailed" not in running.output()
         assert "Traceback" not in told
     finally:
         await asyncio.to_thread(running.end)
         await asyncio.to_thread(own_broker.control, "set_vm_memory_high_watermark", "0.6")
-    await asyncio.to_thread(world.start)
+    running = await asyncio.to_thread(ServiceProcess, tmp_path, **world.settings, **streams)
     try:
+        await asyncio.to_thread(running.wait_until_ready)
         async with consume_queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
             await consumer.take_until(world.received, count + 1)
         assert world.received.faults == []
-        assert (
-            'saldo_sink_blocked{sink="rabbitmq-stream"} 0.0'
-            in httpx.get(f"{world.url}/metrics").text
-        )
+        async with httpx.AsyncClient(base_url=running.url) as client, asyncio.timeout(60):
+            for expected in (
+                f'saldo_sink_events_published_total{{sink="rabbitmq-stream"}} {count + 1}.0',
+                'saldo_sink_blocked{sink="rabbitmq-stream"} 0.0',
+            ):
+                while expected not in (await client.get("/metrics")).text:
+                    await asyncio.sleep(0.2)
+        assert "PreconditionFailed" not in running.output()
     finally:
-        await asyncio.to_thread(world.end)
+        await asyncio.to_thread(running.end)
 
 
 async def test_unavailable_or_silent_broker_delays_only_events(

@@ -83,29 +83,51 @@ def serve_until_stopped(
     Args:
         wakeup_path: the relay's wakeup socket; None means that no relay is woken.
     """
+    early_signals = EarlySignals()
     # When the server ends, it restores these handlers and raises the caught signal again. That signal must not end the
     # process.
     for number in STOP_SIGNALS:
-        signal.signal(number, _ignore_signal)
+        signal.signal(number, early_signals.record)
     certificates = Certificates.from_settings(settings)
     scheme = "http" if certificates is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     _log.info("listening on %s://%s:%d", scheme, host, listening.getsockname()[1])
     config = _create_config(
-        settings, SaldoApplication(settings, database_url, wakeup_path, certificates)
+        settings,
+        SaldoApplication(settings, database_url, wakeup_path, certificates, early_signals),
     )
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
         return
     with create_metrics_directory():
-        WorkerSupervisor(config, sockets=[listening]).run()
+        WorkerSupervisor(config, [listening], early_signals).run()
+
+
+class EarlySignals:
+    """The first stop signal that arrives before the server has set its own handlers. The server would not get this
+    signal, and would go on until it is killed.
+
+    Attributes:
+        first: The number of the signal; None if there was none.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+
+    def record(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
+        self.first = self.first or number
 
 
 class WorkerSupervisor(Multiprocess):
     """A supervisor that restarts dead workers, and removes the gauges of dead workers from the metrics."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], early_signals: EarlySignals
+    ) -> None:
         super().__init__(config, sockets)
+        if early_signals.first is not None:
+            self.signal_queue.append(early_signals.first)
         self._known_pids: set[int] = set()
 
     def init_processes(self) -> None:
@@ -136,8 +158,10 @@ class SaldoApplication(ServerApplication):
         database_url: str,
         wakeup_path: Path | None = None,
         certificates: Certificates | None = None,
+        early_signals: EarlySignals | None = None,
     ) -> None:
         self._settings = settings
+        self._early_signals = early_signals or EarlySignals()
         self.certificates = certificates
         self._database_url = database_url
         self._wakeup_path = wakeup_path
@@ -198,7 +222,7 @@ class SaldoApplication(ServerApplication):
 
     async def _run_lifespan(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
-        _pass_on_first_signal()
+        _pass_on_first_signal(self._early_signals)
         await receive()
         async with (
             open_tracing(self._settings) as tracing,
@@ -280,11 +304,12 @@ def _freeze_gc() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _pass_on_first_signal() -> None:
+def _pass_on_first_signal(early_signals: EarlySignals) -> None:
     """Forward only the first stop signal to the server. At a second SIGINT the server would exit without stopping
     anything.
 
-    This function is called in the server's process, after the server has set its signal handlers.
+    This function is called in the server's process, after the server has set its signal handlers. It also forwards a
+    signal that arrived before.
     """
     handlers: dict[int, Any] = {}
 
@@ -297,10 +322,8 @@ def _pass_on_first_signal() -> None:
     for number in STOP_SIGNALS:
         handlers[number] = signal.signal(number, handle_first_signal)
     unblock_signals()
-
-
-def _ignore_signal(*_: object) -> None:
-    """Ignore a stop signal. The stop has already begun and has a time limit."""
+    if early_signals.first is not None:
+        handle_first_signal(early_signals.first, None)
 
 
 def _create_config(settings: Settings, app: SaldoApplication) -> uvicorn.Config:

@@ -248,3 +248,34 @@ def test_connections_beyond_the_limit_are_closed_and_earlier_ones_stay(tmp_path:
         for method in ("HEAD", "GET", "POST"):
             labels = f'method="{method}",route="/v1/user",status="503"'
             assert f"saldo_http_requests_total{{{labels}}} 1.0" in metrics
+
+
+def test_every_answer_beyond_the_limit_closes_its_connection(tmp_path: Path) -> None:
+    """Send each kind of request, also those that the limit exempts: a client must not keep connections with them."""
+    answers = {
+        request("GET", "/healthz/live"): 200,
+        request("HEAD", "/healthz/ready"): 200,
+        request("GET", "/metrics"): 200,
+        request("GET", "//healthz/live"): 404,
+        request("GET", "/v1%2fuser"): 404,
+        request("GET", "/nothing"): 503,
+        request("OPTIONS", "/v1/user"): 503,
+        request("GET", "/v1/user") * 3: 503,
+        request("GET", "/healthz/live") * 3: 200,
+        request("GET", "/v1/user", more="connection: upgrade\r\nupgrade: h2c\r\n"): 503,
+        b"GET /healthz/live HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n": 200,
+        request("GET", "/v1/user", more="not a header\r\n"): 400,
+    }
+    with (
+        run_service_process(tmp_path, SALDO_CONNECTIONS_MAX="1") as running,
+        connect(running.url) as first,
+    ):
+        first.sendall(PROBE + b"\r\n")
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for sent, status in answers.items():
+            received = exchange(running, sent)
+            assert received.startswith(b"HTTP/1.1 %d " % status), sent
+            assert received.count(b"HTTP/1.1 ") == 1, sent
+            assert b"\r\nconnection: close\r\n" in received, sent
+        first.sendall(request("GET", "/v1/user"))
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -20,6 +21,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import load_statement
 from tests.acceptance.raw import (
     FINAL_PROBE,
+    PROBE,
     SECONDS_MAX,
     Answer,
     answers_of,
@@ -108,6 +110,30 @@ def test_one_too_many_is_refused_at_once_on_a_connection_that_stays(full: FullSe
     assert refused.content["request_id"] == refused.headers["x-request-id"]
     assert refused.headers["x-request-id"] != again.headers["x-request-id"]
     assert full.let_go().status == 200
+
+
+def test_rejection_above_the_limit_of_connections_closes_the_connection(
+    ledger: Database, tmp_path: Path
+) -> None:
+    urls = {
+        "SALDO_DATABASE_URL": ledger.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": ledger.owner_role_url,
+    }
+    limits = {"SALDO_QUEUE_REQUESTS_MAX": "1", "SALDO_CONNECTIONS_MAX": "2"}
+    with run_service_process(tmp_path, **urls, **limits) as small:
+        user_id = httpx.post(f"{small.url}/v1/user", json={"name": str(uuid4())}).json()["id"]
+        with (
+            psycopg.connect(ledger.service_role_url) as lock,
+            connect(small.url) as waiting,
+            connect(small.url) as second,
+        ):
+            full = FullService(small, lock, waiting, user_id)
+            second.sendall(PROBE + b"\r\n")
+            assert second.recv(65536).startswith(b"HTTP/1.1 200 ")
+            # The answer must be followed by the end of the connection.
+            (refused,) = answers_of(exchange(small.url, post(deposit(user_id))))
+            assert (refused.status, refused.headers["connection"]) == (503, "close")
+            assert full.let_go().status == 200
 
 
 @pytest.mark.parametrize(

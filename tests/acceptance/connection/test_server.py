@@ -233,3 +233,22 @@ def test_clients_that_reset_connections_cause_no_errors(
         time.sleep(0.1)
     said = shared_service.output()[before:]
     assert "Traceback" not in said and '"level": "error"' not in said, said
+
+
+def test_probe_that_has_closed_its_side_gets_no_answer_and_causes_no_error(tmp_path: Path) -> None:
+    """Suspend the database, so that probes wait; each closes its side at once, like a probe whose timeout is over."""
+    probe = b"GET /healthz/ready HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with run_service_process(tmp_path) as running:
+        (pid_file,) = (tmp_path / "data").glob("*/postmaster.pid")
+        postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
+        suspended = [postmaster, *postmaster.children()]
+        for process in suspended:
+            process.suspend()
+        try:
+            # The first probes may get the cached result.
+            while (first := _exchange(running, probe, cut_off=True)) != b"":
+                assert first.startswith(b"HTTP/1.1 200 ")
+        finally:
+            for process in suspended:
+                process.resume()
+        assert '"level": "error"' not in running.output()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,3 +75,45 @@ def test_sigterm_ends_process_1_of_a_namespace(own_ledger: Database, tmp_path: P
         subprocess.run(["kill", "-TERM", *children], check=True)
         _, errors = process.communicate(timeout=30)
     assert "saldo: interrupted" in errors, errors
+
+
+SIGNAL_BEFORE_HANDLERS = """
+import logging, signal, sys
+from saldo.__main__ import main
+
+number = signal.Signals[sys.argv.pop()]
+
+class Filter(logging.Filter):
+    def filter(self, record):
+        if "listening on" in record.getMessage():
+            signal.raise_signal(number)
+        return True
+
+logging.getLogger("saldo").addFilter(Filter())
+main()
+"""
+"""A program that gets a signal after it has announced its address, and before the server handles signals."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_signal_before_the_server_handles_signals_ends_the_service(
+    own_ledger: Database, tmp_path: Path, workers: str, number: signal.Signals
+) -> None:
+    program = Program(
+        SALDO_DATABASE_URL=own_ledger.service_role_url,
+        SALDO_DATABASE_OWNER_URL=own_ledger.owner_role_url,
+        SALDO_PORT="0",
+        SALDO_WORKERS=workers,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_BEFORE_HANDLERS, "serve", number.name],
+        cwd=tmp_path,
+        env=program.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -96,7 +96,10 @@ async def _is_database_ready(request: HttpRequest, service: AppContext) -> bool:
         )
     except ProbeDisconnectedError:
         # The probe is neither answered nor counted, because its own timeout is no failure of the service.
-        get_request_state(request.scope).is_abandoned = True
+        state = get_request_state(request.scope)
+        state.is_abandoned = True
+        if state.connection is not None:
+            state.connection.abort()
         return False
 
 

@@ -71,7 +71,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         buffered: Any = BufferedTransport(transport, self.loop, self.connection)
         super().connection_made(buffered)
         self.flow = ResumableFlowControl(buffered, self)
-        self._control = ConnectionControl(self._send_whole, buffered.abort, self._is_gone)
+        self._control = ConnectionControl(self._send_whole, self._abandon, self._is_gone)
         application = self._get_application()
         sweeper = application.timeout_sweeper
         sweeper.connections = self.connections  # type: ignore[assignment]
@@ -137,7 +137,16 @@ class BufferedHttpProtocol(HttpToolsProtocol):
 
     def _is_gone(self) -> bool:
         """Return whether the client has closed the connection or its side of it. Most such clients no longer read."""
-        return self.connection.state is not ConnectionState.OPEN
+        return self.connection.has_client_ended or not self.connection.may_write
+
+    def _abandon(self) -> None:
+        """Close the connection without a response. The server must know this before the application returns, because it
+        would otherwise respond with 500 and log an error."""
+        running = self.running
+        if running is not None:
+            running.disconnected = True
+            running.message_event.set()
+        self.transport.abort()
 
     def _get_application(self) -> ServerApplication:
         application: Any = self.config.app
@@ -214,6 +223,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         )
         if not is_idle or self._unparsed or not self.connection.may_parse or self.flow.write_paused:
             return False
+        if self._is_over_limit:
+            return False  # the request is parsed, and its rejection closes the connection
         rejection = self._shedder.build_rejection(data, self.server_state.default_headers)
         if rejection is None:
             return False
@@ -301,8 +312,10 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self._unframed_bytes = 0
         # Trailers are not added to the headers: they would change a request that may be in progress.
         self.headers = DISCARDED_TRAILERS
-        if application.is_draining:
-            # The response announces the close, so that the client does not send into a closing connection.
+        if application.is_draining or self._is_over_limit:
+            # The response announces the close, so that the client does not send into a closing connection. Above the
+            # limit this applies to every response, also to those of health checks and ambiguous paths, because
+            # otherwise the number of connections would not fall.
             self.cycle.keep_alive = False
         if self.scope["http_version"] not in VERSIONS:
             raise InvalidHeadersError(problems.build_not_http())
