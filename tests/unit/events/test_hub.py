@@ -67,7 +67,7 @@ class MemoryLog:
             )
         )
 
-    async def page(
+    async def read_page(
         self,
         positions: Mapping[int, int],
         per_shard: int,
@@ -229,7 +229,7 @@ async def test_no_id_is_sent_for_discarded_events(hub: Hub, log: MemoryLog) -> N
             await hub.wait_until_read({1: len(log.shards[1])}, 10)
         await subscription.ended
         assert last_id(await subscription.next()) == ""
-        assert last_id(subscription.mark) == ""
+        assert last_id(subscription.position_frame) == ""
 
 
 async def test_stream_waits_for_an_unavailable_database(hub: Hub, log: MemoryLog) -> None:
@@ -251,7 +251,7 @@ async def test_changed_log_identity_ends_the_stream_and_rejects_old_ids(
     log.append(1)
     with await subscribe(hub, "start") as subscription, await subscribe(hub) as second:
         await take(subscription, 1)
-        position = parse_log_position(last_id(subscription.mark))
+        position = parse_log_position(last_id(subscription.position_frame))
         assert position == LogPosition(derive_epoch("log-1"), position.positions)
         await second.next()
         log.name = "log-2"
@@ -305,7 +305,7 @@ async def test_id_advances_over_filtered_events(hub: Hub, log: MemoryLog) -> Non
         assert await take(subscription, 1) == [(1, 4001)]
         for _ in range(10):
             log.append(65)
-        while parse_log_position(last_id(subscription.mark)).positions != {1: 4011}:
+        while parse_log_position(last_id(subscription.position_frame)).positions != {1: 4011}:
             assert not events_of(await subscription.next())
 
 

@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
 
 class UnreadableRowsError(Exception):
-    """From some line on, the rows can't be told apart. The message names the lines."""
+    """Raised when the boundaries of the rows are unknown from some line on. The message names the lines."""
 
     def __init__(self, first: int, last: int, reason: str) -> None:
         lines = f"line {first}" if first == last else f"lines {first} to {last}"
@@ -229,9 +229,9 @@ def _read_csv_rows(
     """Yield the rows of a CSV file.
 
     Raises:
-        UnreadableRowsError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid
-            may be derived from the number of a row. The numbers after this line would change when the file is
-            corrected.
+        UnreadableRowsError: The boundaries of the rows are unknown from some line on. Reading must stop there, because
+            a uuid may be derived from the number of a row, and the numbers after this line would change when the file
+            is corrected.
     """
     number = 0
     while True:

@@ -204,8 +204,8 @@ class _Segment:
     """One file of a spool.
 
     Attributes:
-        reserved: Number of bytes that are written or being written.
-        written: Number of bytes that can be read.
+        reserved_bytes: Number of bytes that are written or being written.
+        written_bytes: Number of bytes that can be read.
         read_bytes: Number of bytes that have been read.
     """
 

@@ -230,7 +230,7 @@ class WebhookSink:
             if chain.put is not None:
                 # The batch has ended meanwhile, and stored the event as pending.
                 await chain.put
-                await self._record_result(_build_due(event), attempt)
+                await self._record_result(_build_due_delivery(event), attempt)
                 return
             if attempt.failure is not None:
                 chain.failed = attempt
@@ -288,7 +288,7 @@ class WebhookSink:
         too_long = await self._webhooks.count_attempts(
             self._subscription.id, succeeded, len(failed), failure, self._limits.disable
         )
-        if any(attempt.gone for attempt in failed):
+        if any(attempt.is_gone for attempt in failed):
             await self._disable("gone", "the endpoint responded with 410")
         elif too_long:
             seconds = self._limits.disable.total_seconds()
@@ -473,7 +473,7 @@ def _build_pending(event: Event) -> NewDelivery:
     return NewDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
 
 
-def _build_due(event: Event) -> PendingDelivery:
+def _build_due_delivery(event: Event) -> PendingDelivery:
     return PendingDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, 0.0)
 
 

@@ -216,8 +216,8 @@ class ShardScan:
         self.head = 0
 
     async def start(self) -> list[LedgerFault]:
-        """Read where the shard ends. Return a fault for each of the audited position, the last seal and the totals that
-        lies beyond the end.
+        """Read where the shard ends. If the audited position, the last seal or the totals lie beyond the end, return a
+        fault for each of them.
 
         Raises:
             StoreError: The database can't be read.
