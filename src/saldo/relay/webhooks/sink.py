@@ -156,7 +156,7 @@ class WebhookSink:
             sorted(wanted, key=_build_user_sort_key), key=lambda each: each.user_id
         ):
             if user_id in users_with_pending:
-                new_deliveries += [_build_pending(event) for event in user_events]
+                new_deliveries += [_build_new_delivery(event) for event in user_events]
             else:
                 chain = _UserBatch(list(user_events))
                 chains[asyncio.create_task(self._deliver_user_batch(chain, until))] = chain
@@ -461,7 +461,7 @@ class _UserBatch:
 
     def list_undelivered(self) -> list[NewDelivery]:
         """Return the undelivered events as pending deliveries."""
-        waiting = [_build_pending(event) for event in self.events[self.delivered :]]
+        waiting = [_build_new_delivery(event) for event in self.events[self.delivered :]]
         if self.failed is not None:
             waiting[0] = waiting[0]._replace(
                 attempts=1, delay=self.delay, failure=self.failed.failure
@@ -469,7 +469,7 @@ class _UserBatch:
         return waiting
 
 
-def _build_pending(event: Event) -> NewDelivery:
+def _build_new_delivery(event: Event) -> NewDelivery:
     return NewDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
 
 
