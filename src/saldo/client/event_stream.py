@@ -81,7 +81,7 @@ class EventStreamState:
         """
         while self._frames_received:
             try:
-                event = self._next_event(self._frames_received.popleft())
+                event = self._process_frame(self._frames_received.popleft())
             except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
                 self._frames_received.clear()
                 raise _build_unreadable_event_error(error) from None
@@ -111,7 +111,7 @@ class EventStreamState:
             raise error or UnavailableError("the live stream ends repeatedly")
         return pause
 
-    def _next_event(self, frame: Frame) -> Event | None:
+    def _process_frame(self, frame: Frame) -> Event | None:
         if frame.retry_milliseconds is not None:
             self._retry_seconds = frame.retry_milliseconds / 1000
         position = frame.id or self.position

@@ -160,7 +160,7 @@ class Lane:
 
     async def _run(self) -> None:
         number = self._queue.register_lane()
-        while (batch := await self._next_batch(number)) is not None:
+        while (batch := await self._wait_for_batch(number)) is not None:
             self.is_busy = True
             try:
                 await self._switch_node(batch.node)
@@ -180,7 +180,7 @@ class Lane:
                 self._drop_connection()
             self._queue.release(batch)
 
-    async def _next_batch(self, number: int) -> Batch | None:
+    async def _wait_for_batch(self, number: int) -> Batch | None:
         self.is_busy = False
         self._deferred = []
         return await self._queue.take_batch(number)

@@ -96,4 +96,4 @@ class FakeSaldo:
         raise httpx.ReadError("the response of the fake is lost", request=request)
 
     def _overload(self, request: httpx.Request) -> httpx.Response:
-        return self._service.overload()
+        return self._service.build_overloaded_response()

@@ -91,7 +91,7 @@ class FakeService:
         except FakeProblemError as error:
             return _build_problem_response(error.problem)
 
-    def overload(self) -> httpx.Response:
+    def build_overloaded_response(self) -> httpx.Response:
         """Return the response of an overloaded service."""
         return _build_problem_response(
             FakeProblem("overloaded", "Nothing was recorded."), {"retry-after": "0"}

@@ -164,7 +164,7 @@ def import_(
     source = SourceFile(
         file, detect_format(file, format_), detect_delimiter(file, delimiter), mapping
     )
-    source.identity()
+    source.identify()
     began = time.monotonic()
     rejects, before, stopped = None, 0, None
     if dry_run:
@@ -222,7 +222,7 @@ class ImportRun:
         self._stop = stop
         self._sender = BulkSender(service.connection, stop)
         self._state = ImportState(
-            source.identity(),
+            source.identify(),
             repr((source.format, source.delimiter, source.mapping, str(load_time_zone()))),
             service.name,
             0,

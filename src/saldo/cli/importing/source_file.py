@@ -23,7 +23,7 @@ class SourceFile:
     delimiter: str
     mapping: ColumnMapping
 
-    def identity(self) -> FileIdentity:
+    def identify(self) -> FileIdentity:
         """Return the identity of the file in its current state.
 
         Raises:

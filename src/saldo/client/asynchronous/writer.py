@@ -163,7 +163,7 @@ class AsyncWriter:
 
     async def _run(self) -> None:
         try:
-            while items := await self._next_batch():
+            while items := await self._wait_for_batch():
                 self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
                 await self._send_until_answered(self._batch)
         except Exception as error:
@@ -172,7 +172,7 @@ class AsyncWriter:
             await self._fail_unanswered(error)
             raise
 
-    async def _next_batch(self) -> list[Item[Future[Posted]]]:
+    async def _wait_for_batch(self) -> list[Item[Future[Posted]]]:
         """Return the items of the next request. An empty list means that there are no more."""
         async with self._changed:
             while not self._waiting and not self._closed:

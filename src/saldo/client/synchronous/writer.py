@@ -164,7 +164,7 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while items := self._next_batch():
+            while items := self._wait_for_batch():
                 self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
                 self._send_until_answered(self._batch)
         except Exception as error:
@@ -173,7 +173,7 @@ class Writer:
             self._fail_unanswered(error)
             raise
 
-    def _next_batch(self) -> list[Item[Future[Posted]]]:
+    def _wait_for_batch(self) -> list[Item[Future[Posted]]]:
         """Return the items of the next request. An empty list means that there are no more."""
         with self._changed:
             while not self._waiting and not self._closed:

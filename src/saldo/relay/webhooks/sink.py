@@ -411,12 +411,12 @@ class WebhookSink:
                 await self._webhooks.record_deliveries(self._subscription.id, delivered or [due])
                 self._failing = False
             else:
-                await self._settle_failed(due, attempt, attempt.failure, give_up)
+                await self._record_failed_attempt(due, attempt, attempt.failure, give_up)
         except StoreError as error:
             # The delivery stays pending, so that it is attempted again.
             _log.warning("%s: can't record the outcome of an attempt: %s", self.name, error)
 
-    async def _settle_failed(
+    async def _record_failed_attempt(
         self, due: PendingDelivery, attempt: Attempt, failure: str, give_up: bool
     ) -> None:
         delay = (
