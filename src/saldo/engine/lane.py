@@ -379,7 +379,7 @@ class Lane:
         requests: Sequence[TransactionRequest],
         poster: BatchPoster,
     ) -> Sequence[Decision | None]:
-        """Send the requests of a batch, and update `may_have_been_sent` and `lost` of each.
+        """Send the requests of a batch, and update `may_have_been_sent` and `lost_attempts` of each.
 
         Raises:
             StoreError: There are no decisions; see `Poster.post`.

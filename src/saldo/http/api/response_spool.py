@@ -65,7 +65,7 @@ class SpoolSpace:
             event.set()
 
     async def wait_for_space(self, event: asyncio.Event) -> None:
-        """Wait for an event. The method `free` sets the event as well."""
+        """Wait for an event. The method `release` also sets the event."""
         self._waiting.add(event)
         try:
             await event.wait()
