@@ -1,2 +1,2 @@
-"""The client for code without asyncio. `python -m tests.client.twin` generates it from `saldo.client.asynchronous`, except
-for `concurrency`, which uses threads instead of tasks."""
+"""The client for code without asyncio. `python -m tests.client.twin` generates it from `saldo.client.asynchronous`,
+except for `concurrency`, which uses threads instead of tasks."""
