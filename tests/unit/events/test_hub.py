@@ -342,7 +342,7 @@ async def test_tail_ends_although_the_driver_swallows_the_cancellation(
     hub: Hub, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Turn a cancellation into an error, as the driver can. Two tails would deliver every event twice."""
-    asked, page = asyncio.Event(), log.page
+    asked, read_page = asyncio.Event(), log.read_page
 
     async def break_connection(*arguments: Any, **named: Any) -> LogPage:
         asked.set()
@@ -354,10 +354,10 @@ async def test_tail_ends_although_the_driver_swallows_the_cancellation(
 
     with await subscribe(hub) as subscription:
         await join(subscription)
-        monkeypatch.setattr(log, "page", break_connection)
+        monkeypatch.setattr(log, "read_page", break_connection)
         await asked.wait()
         first = hub._tail
-    monkeypatch.setattr(log, "page", page)
+    monkeypatch.setattr(log, "read_page", read_page)
     assert first is not None
     async with asyncio.timeout(60):
         await asyncio.wait([first])
