@@ -215,7 +215,7 @@ def test_pages_work_without_javascript_except_charts(console: Console) -> None:
     user_id = console.users["user-7341"]
     with console.open_page(java_script_enabled=False) as page:
         page.goto("/console/users")
-        page.fill("#q", "liu")
+        page.fill("#q", "user-6")
         page.press("#q", "Enter")
         expect(page.locator("h1")).to_have_text("user-6127")
         page.goto(f"/console/users/{user_id}?date=2026-01-01T00:00:00")
