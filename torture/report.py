@@ -88,8 +88,8 @@ def totals_table(summary: Summary, happened: Sequence[InjectedFault]) -> str:
     for call, name in _CALLS.items():
         by_end = _by_end(summary.counts, call)
         total = sum(by_end.values())
-        ends = ", ".join(f"{count:,} {end}" for end, count in sorted(by_end.items()))
-        rows.append(f"| {name} | {total:,}: {ends} |")
+        ends = "; ".join(f"{end}: {count:,}" for end, count in sorted(by_end.items()))
+        rows.append(f"| {name} | {total:,} ({ends}) |")
     rows.append(f"| transactions recorded | {summary.recorded:,} |")
     for consumer, count in sorted(summary.deliveries.items()):
         rows.append(

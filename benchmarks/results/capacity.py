@@ -86,7 +86,7 @@ class CallCost:
             [math.log(run.in_call * run.worker_us) for run in direct],
         )
 
-    def of(self, size: float) -> float:
+    def estimate(self, size: float) -> float:
         """Return the CPU time in microseconds of a call with this number of transactions."""
         return math.exp(self._fit.intercept + self._fit.slope * math.log(size))
 
@@ -135,7 +135,7 @@ def limits(cluster: Cluster, clients: int, runs: Sequence[Measurement]) -> Clust
     """
     lanes = cluster.lanes * cluster.workers
     in_call = requests_in_call(clients / cluster.services, lanes)
-    call_us = CallCost(runs).of(in_call)
+    call_us = CallCost(runs).estimate(in_call)
     # The requests in flight limit the number of a service's calls in flight.
     busy = min(lanes, clients / cluster.services / in_call)
     service_us = statistics.median(

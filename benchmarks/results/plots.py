@@ -102,7 +102,7 @@ def _cluster(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
     panels[0].set_xlabel("transactions in a call, modelled")
     panels[0].set_ylabel("measured")
     sizes = [1 + step * longest / 50 for step in range(51)]
-    panels[1].plot(sizes, [cost.of(size) / size for size in sizes], "k:", label="as modelled")
+    panels[1].plot(sizes, [cost.estimate(size) / size for size in sizes], "k:", label="as modelled")
     panels[1].set_xlabel("transactions in a call")
     panels[1].set_ylabel("µs of a worker's processor for each")
     panels[1].set_ylim(bottom=0)

@@ -75,7 +75,8 @@ class Row:
     """A measured figure.
 
     Attributes:
-        limit: The name of the baseline. Its value was measured in the same run.
+        baseline: The name of the baseline, which was measured in the same run.
+        limit_value: The value of the baseline; None if there is none.
         cost: The cost of all rounds together.
     """
 

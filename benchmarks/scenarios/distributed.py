@@ -2,7 +2,7 @@
 
 All nodes share the processors of this machine, so the rates say little about a real cluster. The figures that count
 are the CPU time of a transaction on each node, and the number of transactions per call. The relay and the sealer do not
-run meanwhile. A separate row measures what they cost the workers while nothing is posted.
+run during these measurements. A separate row measures the CPU time that they cost the workers while nothing is posted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Nodes:
     workers: tuple[int, ...]
 
     @classmethod
-    def of(cls, url: str) -> Nodes:
+    def from_url(cls, url: str) -> Nodes:
         """Read the process id of each node."""
         with psycopg.connect(url, autocommit=True) as connection:
             rows = connection.execute(
@@ -94,7 +94,7 @@ def measure_distributed_ledger(bench: RunContext) -> Iterator[Row]:
 
     The lanes connect to the coordinator or to the workers.
     """
-    nodes = Nodes.of(URL)
+    nodes = Nodes.from_url(URL)
     with _ledger(None) as urls:
         yield from _rows(bench, nodes, urls, "plain")
     for workers, ways in CLUSTERS.items():

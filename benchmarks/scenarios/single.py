@@ -206,7 +206,7 @@ def _run_successful_round(
     Up to 1 % may fail, since requests on different connections can overtake each other.
 
     Raises:
-        DriverError: More of the responses were not 2xx.
+        DriverError: More than 1 % of the responses were not 2xx.
     """
     (driven,), cost = bench.drive([pid], [load])
     if driven.refused > driven.requests / 100:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SaldoError,
         UnauthenticatedError,
         UnavailableError,
-        UnexpectedAnswerError,
+        UnexpectedResponseError,
         UuidConflictError,
         Withdrawal,
     )
@@ -59,7 +59,7 @@ __all__ = [
     "SaldoError",
     "UnauthenticatedError",
     "UnavailableError",
-    "UnexpectedAnswerError",
+    "UnexpectedResponseError",
     "UuidConflictError",
     "Withdrawal",
     "__version__",

@@ -15,7 +15,7 @@ def main() -> None:
     try:
         _run()
     except SystemExit as end:
-        end.code = TERMINATION.exit_code(end.code)
+        end.code = TERMINATION.adjust_exit_code(end.code)
         raise
 
 

@@ -31,7 +31,7 @@ AXE = Path(__file__).parent / "axe" / "axe.min.js"
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "console"
 WIDE, NARROW = (1440, 900), (390, 844)
 
-NAMES = ("Artem", "Анна Каренина", "Bridget O'Neill", "Пётр Безухов", "Zoë Ångström", "Liu Wei")
+NAMES = ("user-7341", "клиент-2086", "shop's-3350", "счёт-5918", "société-4402", "user-6127")
 
 
 class Console:
@@ -175,7 +175,7 @@ def _traffic(console: Console, chance: random.Random) -> None:
     for second in range(60):
         for _ in range(chance.randrange(3 + second // 6)):
             amount = f"{chance.choice(['', '', '-'])}{chance.randrange(1, 90)}.50"
-            console.post(console.users[chance.choice(["Liu Wei", "Bridget O'Neill"])], amount)
+            console.post(console.users[chance.choice(["user-6127", "shop's-3350"])], amount)
         time.sleep(1)
 
 

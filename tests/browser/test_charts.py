@@ -36,7 +36,7 @@ def test_range_up_to_now_keeps_following_now(console: Console, button: str) -> N
 
 def test_zooming_faster_than_the_answers_loses_no_zoom(console: Console) -> None:
     with console.open_page() as page:
-        page.goto(f"/console/users/{console.users['Artem']}")
+        page.goto(f"/console/users/{console.users['user-7341']}")
         wait_for_points(page, 50)
         before = edges(page)
         page.evaluate(
@@ -52,7 +52,7 @@ def test_zooming_faster_than_the_answers_loses_no_zoom(console: Console) -> None
 
 def test_future_range_does_not_claim_that_the_balance_never_changed(console: Console) -> None:
     with console.open_page() as page:
-        page.goto(f"/console/users/{console.users['Artem']}")
+        page.goto(f"/console/users/{console.users['user-7341']}")
         wait_for_points(page, 50)
         chart = page.locator("#chart")
         for _ in range(5):

@@ -17,7 +17,7 @@ Pictures = Callable[[Page, str], None]
 
 def pages(console: Console) -> dict[str, str]:
     """Return the paths of the pages by name, except the sign-in page, which is checked before."""
-    user_id = console.users["Artem"]
+    user_id = console.users["user-7341"]
     posted = console.api.get(f"/v1/user/{user_id}/transactions?limit=3").json()["items"]
     console.key("read", name="shop", user_ids=[user_id])
     webhook = console.api.post("/v1/webhook", json={"url": "https://example.com/saldo"}).json()
@@ -154,7 +154,7 @@ def test_theme_follows_the_system_until_one_is_chosen(console: Console) -> None:
 
 
 def test_language_and_time_zone_can_be_chosen(console: Console, picture: Pictures) -> None:
-    user_id = console.users["Анна Каренина"]
+    user_id = console.users["клиент-2086"]
     with console.open_page(locale="ru-RU") as page:
         page.goto(f"/console/users/{user_id}")
         expect(page.locator("html")).to_have_attribute("lang", "ru")
@@ -187,20 +187,20 @@ def test_everything_works_with_the_keyboard(console: Console) -> None:
         assert outline == "solid"
 
 
-def test_offline_but_for_the_service_nothing_is_missing(console: Console) -> None:
+def test_pages_load_nothing_from_other_hosts(console: Console) -> None:
     """Block all other origins; `Console.open_page` fails a test in which a request leaves the origin."""
     with console.open_page() as page:
         page.context.route(
             re.compile(r"^(?!" + re.escape(console.url) + ")"), lambda route: route.abort()
         )
-        page.goto(f"/console/users/{console.users['Artem']}")
+        page.goto(f"/console/users/{console.users['user-7341']}")
         wait_for_points(page)
         assert page.evaluate("typeof htmx === 'object' && typeof uPlot === 'function'")
 
 
 def test_printed_page_contains_the_users_transactions(console: Console) -> None:
     with console.open_page() as page:
-        page.goto(f"/console/users/{console.users['Artem']}")
+        page.goto(f"/console/users/{console.users['user-7341']}")
         page.emulate_media(media="print")
         expect(page.locator("#rows table")).to_be_visible()
         expect(page.locator("h1")).to_be_visible()

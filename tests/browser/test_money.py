@@ -62,7 +62,7 @@ def test_back_and_reload_after_a_deposit_post_nothing_more(console: Console) -> 
 
 
 def test_back_from_the_page_to_confirm_keeps_what_was_typed(console: Console) -> None:
-    user_id = console.users["Artem"]
+    user_id = console.users["user-7341"]
     with console.open_page() as page:
         to_confirm(page, user_id, "Withdraw", "12.5")
         page.get_by_role("link", name="Back").click()
@@ -82,7 +82,7 @@ def test_withdrawal_above_the_balance_shows_a_warning_and_is_refused(console: Co
 
 
 def test_invalid_amounts_show_an_error_at_the_field(console: Console) -> None:
-    user_id = console.users["Artem"]
+    user_id = console.users["user-7341"]
     with console.open_page() as page:
         page.goto(f"/console/users/{user_id}/post?type=DEPOSIT")
         page.fill("#amount", "1.234")

@@ -33,7 +33,7 @@ def test_charts_live_updates_and_search_stay_under_the_prefix(
 ) -> None:
     # The page fails the test if it requests anything outside of this URL.
     console = Console(proxy.url, browser)
-    user_id = console.user("Olga")
+    user_id = console.user("user-5120")
     console.post(user_id, "10")
     with console.open_page(key=None) as page:
         page.goto(f"{proxy.url}/console")
@@ -46,7 +46,7 @@ def test_charts_live_updates_and_search_stay_under_the_prefix(
         console.post(user_id, "5.25")
         expect(page.locator("main")).to_contain_text("15.25")
         page.goto(f"{proxy.url}/console/users")
-        page.fill("input[hx-get]", "Olga")
+        page.fill("input[hx-get]", "user-5120")
         page.wait_for_url(re.compile(f"{PREFIX}/console/users\\?"))
         page.goto(f"{proxy.url}/docs")
         page.wait_for_selector("#operations-tag-operation, .opblock")

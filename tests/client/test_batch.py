@@ -19,7 +19,7 @@ from saldo.client.errors import (
     SaldoError,
     UnauthenticatedError,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from saldo.client.models import Posted
 from saldo.client.payloads import Deposit
@@ -154,12 +154,12 @@ def test_authentication_error_after_a_loss_is_unknown() -> None:
 def test_malformed_answer_line_is_rejected(line: bytes) -> None:
     batch = batch_of(1)
     batch.start_attempt()
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         batch.feed(line, 0.0)
 
 
 def test_answer_about_another_transaction_is_rejected() -> None:
     batch, other = batch_of(1), batch_of(1)
     batch.start_attempt()
-    with pytest.raises(UnexpectedAnswerError, match="belongs to no line of the request"):
+    with pytest.raises(UnexpectedResponseError, match="belongs to no line of the request"):
         batch.feed(answers(other.start_attempt()), 0.0)

@@ -75,7 +75,7 @@ def test_canonically_equal_names_are_one_user(client: Client) -> None:
 
 def test_name_with_an_invisible_character_is_rejected(client: Client) -> None:
     with pytest.raises(InvalidError) as wrong:
-        client.create_user("Alice\u202e000,1")
+        client.create_user("user-7341\u202e000,1")
     (fault,) = wrong.value.faults
     assert (fault.field, "U+202E" in fault.message) == ("name", True)
 

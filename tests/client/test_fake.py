@@ -22,7 +22,7 @@ from saldo.client import (
     OutcomeUnknownError,
     Retries,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from saldo.ledger.model import LedgerLimits
 from saldo.testing import NO_PAUSES, FakeSaldo
@@ -33,9 +33,9 @@ NO_PATIENCE = Retries(timeout_seconds=0)
 def test_lost_requests_and_answers_have_one_effect() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
         fake.lose_requests(2)
-        fake.lose_answers(2)
+        fake.lose_responses(2)
         fake.overload(2)
         assert client.deposit(user.id, 5).replayed
         assert fake.requests == 1 + 6 + 1
@@ -45,9 +45,9 @@ def test_lost_requests_and_answers_have_one_effect() -> None:
 def test_unknown_outcome_can_be_resolved_with_the_uuid() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
     with fake.client(retries=NO_PATIENCE) as hasty:
-        fake.lose_answers()
+        fake.lose_responses()
         with pytest.raises(OutcomeUnknownError) as unknown:
             hasty.deposit(user.id, 5)
         assert hasty.deposit(user.id, 5, uuid=unknown.value.uuid).replayed
@@ -61,15 +61,15 @@ def test_unknown_outcome_can_be_resolved_with_the_uuid() -> None:
 def test_unrecorded_refusal_after_a_lost_answer_is_unknown() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
-        user = client.create_user("Artem")
-        fake.lose_answers()
+        user = client.create_user("user-7341")
+        fake.lose_responses()
         with pytest.raises(OutcomeUnknownError) as unknown:
             client.deposit(user.id + 1, 5)
         assert unknown.value.code == "user_not_found"
-        fake.lose_answers()
+        fake.lose_responses()
         with pytest.raises(InsufficientFundsError):
             client.withdraw(user.id, 5)
-        fake.lose_answers()
+        fake.lose_responses()
         with client.writer() as writer:
             # The first one is in the first request whether or not the second one is, too.
             futures = [writer.deposit(user.id + 1, 5), writer.deposit(user.id, 5)]
@@ -80,18 +80,18 @@ def test_unrecorded_refusal_after_a_lost_answer_is_unknown() -> None:
 def test_name_taken_after_a_lost_answer_may_be_ours() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
-        fake.lose_answers()
+        fake.lose_responses()
         with pytest.raises(NameTakenError) as taken:
-            client.create_user("Artem")
+            client.create_user("user-7341")
         assert taken.value.perhaps_ours
-        assert client.user(taken.value.user_id).name == "Artem"
+        assert client.user(taken.value.user_id).name == "user-7341"
 
 
 def test_writer_retries_lost_requests() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
-        user = client.create_user("Artem")
-        fake.lose_answers()
+        user = client.create_user("user-7341")
+        fake.lose_responses()
         fake.overload()
         fake.lose_requests()
         with client.writer(batch_max=10) as writer:
@@ -103,7 +103,7 @@ def test_writer_retries_lost_requests() -> None:
 def test_broken_writer_resolves_all_futures() -> None:
     fake = FakeSaldo()
     client = fake.client()
-    client.create_user("Artem")
+    client.create_user("user-7341")
     client.close()  # a bug of the program, which no retry can fix
     with (
         pytest.raises(RuntimeError, match="the writer ended unexpectedly"),
@@ -154,7 +154,7 @@ def test_broken_writer_resolves_futures_added_at_that_moment(
                 waiting.begun.wait(BETWEEN_SECONDS)
                 return True
 
-            monkeypatch.setattr(writer, "_accepts", accepts)
+            monkeypatch.setattr(writer, "_is_accepting", accepts)
             second = writer.deposit(1, 1)
             waiting.appended.set()
         for future in (first, second):
@@ -170,7 +170,7 @@ def test_unencodable_request_fails_alone(
     given: tuple[Any, Any],
 ) -> None:
     with FakeSaldo().client() as client:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
         with client.writer() as writer:
             futures = [writer.deposit(user.id, 1)]
             for timestamp in (None, "\udcff"):
@@ -191,8 +191,8 @@ def test_writer_cannot_be_used_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_fake_serves_the_asyncio_client() -> None:
     fake = FakeSaldo()
     async with fake.async_client() as client:
-        user = await client.create_user("Artem")
-        fake.lose_answers(2)
+        user = await client.create_user("user-7341")
+        fake.lose_responses(2)
         async with client.writer(batch_max=10, outstanding_max=20) as writer:
             futures = [await writer.deposit(user.id, 1) for _ in range(100)]
         assert [(await future).number for future in futures] == list(range(1, 101))
@@ -204,7 +204,7 @@ def test_clock_of_the_fake_can_be_set() -> None:
     fake = FakeSaldo()
     fake.now = datetime(2020, 2, 29, tzinfo=UTC)
     with fake.client() as client:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
         assert client.deposit(user.id, 5).recorded_at == fake.now
         fake.now += timedelta(days=1)
         assert client.withdraw(user.id, 2).timestamp == fake.now
@@ -213,7 +213,7 @@ def test_clock_of_the_fake_can_be_set() -> None:
 
 def test_rules_of_the_fake_can_be_set() -> None:
     with FakeSaldo(decimals=0, limits=LedgerLimits(balance_max=10)).client() as client:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
         with pytest.raises(BalanceAboveMaximumError) as above:
             client.deposit(user.id, 11)
         assert above.value.needed == Decimal(11)
@@ -233,7 +233,7 @@ def test_rules_of_the_fake_can_be_set() -> None:
     ],
 )
 def test_missing_features_of_the_fake_are_reported(ask: Callable[[Client], object]) -> None:
-    with FakeSaldo().client() as client, pytest.raises(UnexpectedAnswerError) as error:
+    with FakeSaldo().client() as client, pytest.raises(UnexpectedResponseError) as error:
         ask(client)
     assert error.value.code == "not_faked"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saldo.client.errors import PositionGoneError, UnavailableError, UnexpectedAnswerError
+from saldo.client.errors import PositionGoneError, UnavailableError, UnexpectedResponseError
 from saldo.client.event_stream import EventStreamState
 from saldo.client.models import Event, UserData
 from saldo.client.retry import Retries, create_no_response_error
@@ -23,7 +23,7 @@ def frame(number: int, position: str = "") -> bytes:
     data = (
         f'{{"specversion":"1.0","id":"event-{number}","source":"/saldo","type":"saldo.user.created",'
         f'"subject":"{number}","time":"2026-11-24T12:00:00+00:00","datacontenttype":"application/json",'
-        f'"data":{{"id":{number},"name":"Артём","balance":"0.00","number":0,'
+        f'"data":{{"id":{number},"name":"счёт-4711","balance":"0.00","number":0,'
         f'"created_at":"2026-11-24T12:00:00+00:00","shard":1,"seq":{number}}}}}'
     )
     head = f"id: {position}\n" if position else ""
@@ -56,20 +56,20 @@ def test_parsing_does_not_depend_on_how_the_bytes_are_split(cuts: list[int]) -> 
 def test_endless_frame_does_not_fill_the_memory() -> None:
     with pytest.raises(ValueError, match="more than"):
         FrameParser().feed(b"x" * (FRAME_BYTES_MAX + 1))
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         make_follower().feed(b"x" * (FRAME_BYTES_MAX + 1))
 
 
 def test_stream_starts_at_the_given_position_and_resumes() -> None:
     follower = make_follower()
-    query, headers = follower.connection_request()
+    query, headers = follower.build_connection_request()
     assert query == (("user_id", "1,2"), ("type", "saldo.user.created"), ("from", "start"))
     assert "last-event-id" not in headers
     (event,) = given_out(follower, frame(1, "v1.a"))
     assert (event.user_id, event.position, follower.position) == (1, "v1.a", "v1.a")
     assert isinstance(event.data, UserData)
-    assert event.data.name == "Артём"
-    query, headers = follower.connection_request()
+    assert event.data.name == "счёт-4711"
+    query, headers = follower.build_connection_request()
     assert headers["last-event-id"] == "v1.a"
     assert "from" not in dict(query)
 
@@ -84,7 +84,7 @@ def test_repeated_events_are_returned_once() -> None:
     follower = make_follower()
     first = given_out(follower, b": \nid: v1.a\n\n" + frame(1) + frame(2))
     assert [event.position for event in first] == ["v1.a", "v1.a"]
-    follower.connection_request()
+    follower.build_connection_request()
     again = given_out(follower, b": \nid: v1.a\n\n" + frame(1) + frame(2) + frame(3, "v1.b"))
     assert [event.id for event in again] == ["event-3"]
 
@@ -108,7 +108,7 @@ def test_each_event_is_returned_once_wherever_connections_break(
     """Break off connections at any byte, to a service that divides the remaining events differently each time."""
     follower, got = make_follower(), list[str]()
     for breaks in (True, True, True, False):
-        _, headers = follower.connection_request()
+        _, headers = follower.build_connection_request()
         begun = int(headers.get("last-event-id", "v1.0")[3:])
         stream = b": \nid: v1.%d\n\n" % begun
         for number in range(begun + 1, count + 1):
@@ -126,7 +126,7 @@ def test_malformed_event_raises_an_error_after_the_events_before_it() -> None:
     follower.feed(frame(1, "v1.a") + b"data: []\n\n" + frame(2, "v1.b"))
     events = follower.events()
     assert next(events).id == "event-1"
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedResponseError):
         next(events)
     # The position must not move past the event, or the event would be lost.
     assert (list(follower.events()), follower.position) == ([], "v1.a")
@@ -135,15 +135,15 @@ def test_malformed_event_raises_an_error_after_the_events_before_it() -> None:
 def test_incomplete_event_is_discarded_on_reconnect() -> None:
     follower = make_follower()
     follower.feed(frame(1)[:50])
-    follower.connection_request()
+    follower.build_connection_request()
     assert [event.id for event in given_out(follower, frame(1))] == ["event-1"]
 
 
 def test_pauses_grow_until_data_arrives() -> None:
     follower = make_follower()
-    pauses = [follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0) for _ in range(3)]
+    pauses = [follower.compute_reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0) for _ in range(3)]
     follower.feed(b": \n\n")
-    assert [*pauses, follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)] == [
+    assert [*pauses, follower.compute_reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)] == [
         0.1,
         0.2,
         0.4,
@@ -154,19 +154,21 @@ def test_pauses_grow_until_data_arrives() -> None:
 def test_orderly_end_waits_for_the_services_retry_time() -> None:
     follower = make_follower()
     given_out(follower, b"retry: 1500\n\n")
-    assert follower.reconnect_pause(None, 0.0, RETRIES, lambda: 0.0) == 1.5
+    assert follower.compute_reconnect_pause(None, 0.0, RETRIES, lambda: 0.0) == 1.5
 
 
 def test_following_has_no_timeout_by_default() -> None:
     follower = make_follower()
-    follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)
-    follower.reconnect_pause(BROKEN, 1e9, RETRIES, lambda: 1.0)
+    follower.compute_reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)
+    follower.compute_reconnect_pause(BROKEN, 1e9, RETRIES, lambda: 1.0)
     patient = make_follower(timeout_seconds=10)
-    patient.reconnect_pause(BROKEN, 100.0, RETRIES, lambda: 1.0)
+    patient.compute_reconnect_pause(BROKEN, 100.0, RETRIES, lambda: 1.0)
     with pytest.raises(UnavailableError):
-        patient.reconnect_pause(BROKEN, 110.0, RETRIES, lambda: 1.0)
+        patient.compute_reconnect_pause(BROKEN, 110.0, RETRIES, lambda: 1.0)
 
 
 def test_permanent_error_is_raised() -> None:
     with pytest.raises(PositionGoneError):
-        make_follower().reconnect_pause(PositionGoneError("gone"), 0.0, RETRIES, lambda: 1.0)
+        make_follower().compute_reconnect_pause(
+            PositionGoneError("gone"), 0.0, RETRIES, lambda: 1.0
+        )

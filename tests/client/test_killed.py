@@ -72,7 +72,7 @@ def check(client: Client, user_id: int, answers: Iterable[Transaction | Posted])
 
 def test_calls(mortal: KillableService) -> None:
     with Client(mortal.url) as client, Killer(mortal) as killer:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
 
         def deposit(_: int) -> Transaction:
             answer = client.deposit(user.id, "0.01")
@@ -88,7 +88,7 @@ def test_calls(mortal: KillableService) -> None:
 async def test_calls_of_asyncio(mortal: KillableService) -> None:
     with Killer(mortal) as killer:
         async with AsyncClient(mortal.url) as client:
-            user = await client.create_user("Artem")
+            user = await client.create_user("user-7341")
             answers: list[Transaction] = []
 
             async def deposit_some() -> None:
@@ -104,7 +104,7 @@ async def test_calls_of_asyncio(mortal: KillableService) -> None:
 
 def test_writer_keeps_its_order_while_the_service_is_killed(mortal: KillableService) -> None:
     with Client(mortal.url) as client, Killer(mortal) as killer:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
         with client.writer(batch_max=50, outstanding_max=200) as writer:
             futures = []
             for _ in range(CALLS):
@@ -121,7 +121,7 @@ def test_writer_keeps_its_order_while_the_service_is_killed(mortal: KillableServ
 async def test_asyncio_writer_while_the_service_is_killed(mortal: KillableService) -> None:
     with Killer(mortal) as killer:
         async with AsyncClient(mortal.url) as client:
-            user = await client.create_user("Artem")
+            user = await client.create_user("user-7341")
             async with client.writer(batch_max=50, outstanding_max=200) as writer:
                 futures = []
                 for _ in range(CALLS):
@@ -136,7 +136,7 @@ async def test_asyncio_writer_while_the_service_is_killed(mortal: KillableServic
 
 def test_events_arrive_once_and_without_a_gap(mortal: KillableService) -> None:
     with Client(mortal.url) as client, Killer(mortal) as killer:
-        user = client.create_user("Artem")
+        user = client.create_user("user-7341")
         stream = client.events(user_ids=[user.id], start="start")
         seen: list[Event] = []
 

@@ -92,7 +92,7 @@ def test_bulk_line_equals_the_body_of_a_single_request() -> None:
         .start_attempt()
         .splitlines()
     )
-    assert lines == [request.body() for request in requests]
+    assert lines == [request.encode_body() for request in requests]
     assert msgspec.json.decode(lines[1]) == {
         "uuid": str(requests[1].uuid),
         "type": "WITHDRAW",

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saldo.client import endpoints
-from saldo.client.endpoints import Call, RepeatRule
+from saldo.client.endpoints import Call, RetryRule
 from saldo.client.errors import (
     BalanceAboveMaximumError,
     ForbiddenError,
@@ -27,7 +27,7 @@ from saldo.client.errors import (
     RefusedError,
     SaldoError,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
     UuidConflictError,
 )
 from saldo.client.models import Posted
@@ -40,7 +40,7 @@ POSTING = endpoints.post(Deposit(1, 100))
 ASKING = endpoints.user(1)
 MAKING = endpoints.create_key("shop", ["read"], None, None, None)
 
-USER = {"id": 1, "name": "Artem", "balance": "0.00", "created_at": "2026-11-24T12:00:00+00:00"}
+USER = {"id": 1, "name": "user-7341", "balance": "0.00", "created_at": "2026-11-24T12:00:00+00:00"}
 POSTED = {
     "uuid": str(POSTING.uuid),
     "type": "DEPOSIT",
@@ -53,8 +53,8 @@ POSTED = {
     "recorded_at": "2026-11-24T12:00:00+00:00",
 }
 
-NOT_SENT = NoResponse(httpx.ConnectError("no"), sent=False)
-BROKEN = NoResponse(httpx.ReadError("no more"), sent=True)
+NOT_SENT = NoResponse(httpx.ConnectError("no"), may_have_been_sent=False)
+BROKEN = NoResponse(httpx.ReadError("no more"), may_have_been_sent=True)
 
 
 def answer(status: int, body: object, **headers: str) -> Response:
@@ -272,7 +272,7 @@ def test_name_taken_after_a_lost_answer_may_be_ours() -> None:
         ([BROKEN, taken], True),
     ]
     for replies, ours in courses:
-        error = run(endpoints.create_user("Artem"), replies).error
+        error = run(endpoints.create_user("user-7341"), replies).error
         assert isinstance(error, NameTakenError)
         assert (error.user_id, error.perhaps_ours) == (7, ours)
 
@@ -286,23 +286,23 @@ def test_call_that_is_not_idempotent_is_not_repeated() -> None:
 
 def test_decided_answer_is_not_retried() -> None:
     assert isinstance(run(POSTING, [problem(422, "invalid")]).error, InvalidError)
-    assert isinstance(run(POSTING, [problem(500, "seal_broken")]).error, UnexpectedAnswerError)
-    assert isinstance(run(POSTING, [answer(302, "elsewhere")]).error, UnexpectedAnswerError)
-    assert isinstance(run(ASKING, [answer(200, "no user")]).error, UnexpectedAnswerError)
+    assert isinstance(run(POSTING, [problem(500, "seal_broken")]).error, UnexpectedResponseError)
+    assert isinstance(run(POSTING, [answer(302, "elsewhere")]).error, UnexpectedResponseError)
+    assert isinstance(run(ASKING, [answer(200, "no user")]).error, UnexpectedResponseError)
 
 
 def test_proxy_answer_after_a_lost_attempt_is_unknown() -> None:
     lost_way = Response(404, {"content-type": "text/html"}, b"<h1>Not Found</h1>")
-    assert isinstance(run(POSTING, [lost_way]).error, UnexpectedAnswerError)
-    assert isinstance(run(POSTING, [NOT_SENT, lost_way]).error, UnexpectedAnswerError)
-    assert isinstance(run(ASKING, [BROKEN, lost_way]).error, UnexpectedAnswerError)
+    assert isinstance(run(POSTING, [lost_way]).error, UnexpectedResponseError)
+    assert isinstance(run(POSTING, [NOT_SENT, lost_way]).error, UnexpectedResponseError)
+    assert isinstance(run(ASKING, [BROKEN, lost_way]).error, UnexpectedResponseError)
     error = run(POSTING, [BROKEN, lost_way]).error
     assert isinstance(error, OutcomeUnknownError)
     assert (error.uuid, error.status) == (POSTING.uuid, 404)
 
 
 def test_permanent_error_is_raised_unless_an_attempt_may_have_taken_effect() -> None:
-    closed = NoResponse(RuntimeError("closed"), sent=False, final=True)
+    closed = NoResponse(RuntimeError("closed"), may_have_been_sent=False, is_final=True)
     for call, replies in (
         (POSTING, [closed]),
         (POSTING, [NOT_SENT, closed]),
@@ -313,7 +313,7 @@ def test_permanent_error_is_raised_unless_an_attempt_may_have_taken_effect() -> 
     course = run(POSTING, [BROKEN, closed])
     assert isinstance(course.error, OutcomeUnknownError)
     assert (course.error.uuid, course.sent) == (POSTING.uuid, 2)
-    unforeseen = NoResponse(TypeError("so"), sent=True, final=True)
+    unforeseen = NoResponse(TypeError("so"), may_have_been_sent=True, is_final=True)
     course = run(POSTING, [unforeseen])
     assert isinstance(course.error, OutcomeUnknownError)
     assert (course.sent, type(course.error.__cause__)) == (1, TypeError)
@@ -396,7 +396,7 @@ def test_partial_answer_to_an_atomic_array_is_unknown() -> None:
 def test_balance_of_another_user_is_rejected() -> None:
     balance = {"user_id": 2, "balance": "1.00", "date": None, "before": None, "known_at": None}
     error = run(endpoints.balance(1, None, None, None), [answer(200, balance)]).error
-    assert isinstance(error, UnexpectedAnswerError)
+    assert isinstance(error, UnexpectedResponseError)
     assert "user 2, not of 1" in str(error)
 
 
@@ -427,7 +427,7 @@ REPLIES = st.sampled_from(
 
 def may_be_done(reply: Response | NoResponse) -> bool:
     if isinstance(reply, NoResponse):
-        return reply.sent
+        return reply.may_have_been_sent
     try:
         code = msgspec.json.decode(reply.body)["code"]
     except msgspec.DecodeError:
@@ -449,7 +449,7 @@ def test_any_sequence_of_replies_gives_a_correct_result(
     came = [replies[min(index, len(replies) - 1)] for index in range(course.sent)]
     assert course.error is not None
     # A request that may have had an effect is not sent again, unless a repetition has no further effect.
-    if call.repeat is RepeatRule.UNDONE:
+    if call.retry_rule is RetryRule.IF_NOT_PROCESSED:
         assert not any(may_be_done(reply) for reply in came[:-1])
     # The call ends in time, except for its last attempt.
     assert course.now <= RETRIES.timeout_seconds + RETRIES.attempt_seconds
@@ -468,4 +468,4 @@ def test_any_sequence_of_replies_gives_a_correct_result(
 def test_uuid_is_created_with_the_request() -> None:
     request = Deposit(1, 100)
     assert isinstance(request.uuid, UUID)
-    assert request.body() == request.body()
+    assert request.encode_body() == request.encode_body()

@@ -107,7 +107,7 @@ SAFE = {
 """The lowest versions without vulnerabilities known on 2026-11-30, or of a line that still gets fixes."""
 
 
-def test_images_are_not_older_than_what_is_safe(services: dict[str, Any]) -> None:
+def test_image_versions_have_no_known_vulnerability(services: dict[str, Any]) -> None:
     """Check the bounds; a later advisory must raise its bound first."""
     found = {}
     for service in services.values():
@@ -119,7 +119,7 @@ def test_images_are_not_older_than_what_is_safe(services: dict[str, Any]) -> Non
         assert version >= SAFE[name], name
 
 
-def test_every_service_is_confined(services: dict[str, Any]) -> None:
+def test_every_container_is_restricted(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name

@@ -244,7 +244,7 @@ def test_copied_files_are_not_in_dockerignore() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can confine")
-def test_what_is_run_is_confined(directory: Path) -> None:
+def test_container_has_no_root_rights_and_a_read_only_file_system(directory: Path) -> None:
     container = Container(directory, directory)
     script = "id -u; grep CapEff /proc/self/status; touch here /tmp/there; touch /etc/x /usr/x /var/lib/x"
     assert container.start_other("sh", "-c", script).wait(COMMAND_SECONDS_MAX) == 1

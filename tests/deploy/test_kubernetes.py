@@ -283,7 +283,7 @@ def test_commented_parts_of_the_network_policies_are_valid() -> None:
         assert re.search(rf"\b{port}\b", HOW_TO.read_text())
 
 
-def test_the_owner_is_known_to_the_migration_only() -> None:
+def test_only_the_migration_gets_the_owners_url() -> None:
     def names(workload: Manifest) -> set[str]:
         return {variable["name"] for variable in container(workload)["env"]}
 

@@ -173,7 +173,7 @@ async def test_uuid_is_unique_per_shard(cluster: Database) -> None:
     assert faults == [("uuid", str(first.uuid), one), ("uuid", str(first.uuid), other)]
 
 
-def test_the_services_role_can_not_alter_history(cluster: Database) -> None:
+def test_service_role_cannot_alter_history(cluster: Database) -> None:
     with psycopg.connect(cluster.service_role_url, autocommit=True) as connection:
         for attempt in (
             "UPDATE saldo.transactions SET balance = 1",

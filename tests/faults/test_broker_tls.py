@@ -51,7 +51,7 @@ async def test_events_are_published_to_a_broker_with_a_trusted_certificate(
 
 
 @pytest.mark.parametrize("make", SINKS)
-async def test_a_broker_whose_certificate_is_not_known_is_a_failure_in_one_line(
+async def test_unknown_certificate_of_a_broker_is_reported_in_one_line(
     tls_broker: Broker, make: Callable[[Broker, Path | None], Sink]
 ) -> None:
     sink = make(tls_broker, None)

@@ -59,7 +59,7 @@ async def run_engine(url: str, **given: Any) -> AsyncIterator[Engine]:
         await engine.stop(5)
 
 
-async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
+async def test_nothing_is_lost_or_doubled_if_the_server_is_killed_under_load(
     own_server: EmbeddedServer,
 ) -> None:
     users = create_users(own_server.service_role_url, 20)
@@ -243,7 +243,7 @@ async def test_batch_sends_one_statement(database_url: str) -> None:
     assert len(statements) == 2
 
 
-def test_history_can_not_be_altered(own_server: EmbeddedServer) -> None:
+def test_history_cannot_be_altered(own_server: EmbeddedServer) -> None:
     create_users(own_server.service_role_url, 1)
     for statement in (
         b"UPDATE saldo.transactions SET amount = 1",
@@ -306,7 +306,7 @@ async def test_query_rejected_by_the_database_is_an_internal_error(own_ledger: D
     assert "users" not in answer.text
 
 
-async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_log(
+async def test_database_error_logs_no_name_and_no_amount(
     own_ledger: Database,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

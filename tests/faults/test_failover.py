@@ -130,7 +130,7 @@ class Posting:
         return status == 200
 
 
-async def test_the_service_follows_and_nothing_acknowledged_is_lost(
+async def test_service_follows_a_failover_and_no_acknowledged_transaction_is_lost(
     tmp_path: Path, primary: Primary, standby: EmbeddedServer
 ) -> None:
     urls = {

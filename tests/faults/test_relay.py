@@ -130,7 +130,7 @@ async def world(tmp_path: Path, own_broker: Broker) -> AsyncIterator[World]:
     world.end()
 
 
-async def test_no_number_is_missing_whoever_dies(world: World) -> None:
+async def test_no_event_number_is_missing_after_any_process_is_killed(world: World) -> None:
     async with consume_queue(world.broker.url, world.exchange, name=world.exchange):
         pass  # the queue exists before the first event, and stays
     async with httpx.AsyncClient() as client:

@@ -50,7 +50,7 @@ def test_every_harness_has_seeds_and_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_harness_says_holds(name: str) -> None:
+def test_harness_finds_no_violation(name: str) -> None:
     check = check_of(name)
     for seed in (b"", *seeds_of(name)):
         check(seed)

@@ -55,7 +55,7 @@ LOWEST = {"aiohttp": (3, 14, 5), "jinja2": (3, 1, 6), "litestar": (2, 25), "pyjw
 """The lowest versions without vulnerabilities known on 2026-11-30."""
 
 
-def test_the_lowest_versions_have_no_known_hole() -> None:
+def test_minimum_versions_have_no_known_vulnerability() -> None:
     """Check the lower bounds, which apply to installations without `constraints.txt`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     server = project["optional-dependencies"]["server"]

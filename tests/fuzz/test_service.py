@@ -44,14 +44,14 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
         yield process
 
 
-def test_every_answer_is_as_documented(shared_service: ServiceProcess) -> None:
+def test_every_response_matches_the_documentation(shared_service: ServiceProcess) -> None:
     report = openapi.run(shared_service.url, OPENAPI_SECONDS, SEED, HEADERS)
     assert report.passed, report.output
     assert report.operations >= OPERATIONS_MIN
     assert report.cases > 50
 
 
-async def test_spoilt_requests_are_answered_as_documented(shared_service: ServiceProcess) -> None:
+async def test_malformed_requests_get_documented_responses(shared_service: ServiceProcess) -> None:
     mutations = Mutations(shared_service.url, SEED, RAW_HEADERS)
     await mutations.run(MUTATIONS_SECONDS)
     assert mutations.requests > 100

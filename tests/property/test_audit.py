@@ -120,7 +120,7 @@ def rule_faults(
     for begin in range(0, len(entries), step):
         part = entries[begin : begin + step]
         audit = ShardAudit(position, counted)
-        for user_id, number in audit.find_unknown_users(part).items():
+        for user_id, number in audit.find_users_without_state(part).items():
             audit.set_user_state(user_id, before(entries, user_id, number))
         for user_id, number, last_number, since in audit.find_late_withdrawals(part):
             posted = [

@@ -103,7 +103,7 @@ def _parse_slowly(body: bytes) -> TransactionRequest | None:
 )
 @example(body=f'{{"uuid":"{UUID}","type":"DEPOSIT","amount":"1","user_id":1.0}}'.encode())
 @example(body=f'{{"uuid":"{UUID}","type":"DEPOSIT","amount":"\xff","user_id":1}}'.encode("latin-1"))
-def test_what_is_read_quickly_is_what_the_parser_reads(body: bytes) -> None:
+def test_fast_parser_agrees_with_the_complete_parser(body: bytes) -> None:
     quick = parse_fast_path(body, READING)
     assert quick is None or quick == _parse_slowly(body)
 

@@ -108,7 +108,7 @@ def _try(world: World, examples: int, seed_: int) -> None:
 
 # Shrinking a failure takes minutes.
 @pytest.mark.timeout(0 if SECONDS or EXAMPLES > 2000 else 600)
-def test_the_database_does_as_the_specification_says(world: World) -> None:
+def test_database_agrees_with_the_specification(world: World) -> None:
     seeds = iter([int(SEED)] if SEED else [])
     end = time.monotonic() + SECONDS / len(LATENESSES)
     if not SECONDS:

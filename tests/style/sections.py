@@ -1,11 +1,11 @@
-"""Checks that the sections of docstrings name parameters and exceptions that exist."""
+"""Checks that the sections of docstrings name parameters, attributes and exceptions that exist."""
 
 from __future__ import annotations
 
 import ast
 import builtins
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 _SECTION: Final = r"^{}:\n((?:[ ]{{4}}.*\n?|[ ]*\n)*)"
@@ -24,6 +24,21 @@ def find_unknown_parameters(tree: ast.Module) -> Iterator[str]:
             for name in _entries(function, "Args"):
                 if name not in known:
                     yield f"{function.name}: {name}"
+
+
+def find_unknown_attributes(tree: ast.Module, members: Mapping[str, set[str]]) -> Iterator[str]:
+    """Yield the names in sections `Attributes` that are no member of their class, with the class's name.
+
+    Members of bases outside of the repository are not known. No section describes them.
+
+    Args:
+        members: The members of each class by the class's name; see `tests.style.mentions.members_of`.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for name in _entries(node, "Attributes"):
+                if name not in members[node.name]:
+                    yield f"{node.name}: {name}"
 
 
 def find_unknown_exceptions(tree: ast.Module, classes: Iterable[str]) -> Iterator[str]:
@@ -46,9 +61,11 @@ def find_unknown_exceptions(tree: ast.Module, classes: Iterable[str]) -> Iterato
                     yield f"{function.name}: {name}"
 
 
-def _entries(function: ast.FunctionDef | ast.AsyncFunctionDef, section: str) -> list[str]:
+def _entries(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, section: str
+) -> list[str]:
     """Return the names that a section of a docstring describes."""
-    found = re.search(_SECTION.format(section), ast.get_docstring(function) or "", re.MULTILINE)
+    found = re.search(_SECTION.format(section), ast.get_docstring(node) or "", re.MULTILINE)
     if found is None:
         return []
     names = [name.strip(" *") for entry in _ENTRY.findall(found[1]) for name in entry.split(",")]

@@ -1,10 +1,15 @@
-"""The check of the sections `Args` and `Raises`: it finds names that don't exist, and no others."""
+"""The check of the sections `Args`, `Attributes` and `Raises`: it finds names that don't exist, and no others."""
 
 from __future__ import annotations
 
 import ast
 
-from tests.style.sections import find_unknown_exceptions, find_unknown_parameters
+from tests.style.mentions import members_of
+from tests.style.sections import (
+    find_unknown_attributes,
+    find_unknown_exceptions,
+    find_unknown_parameters,
+)
 from tests.style.source import modules
 
 EXAMPLE = '''
@@ -30,6 +35,29 @@ def post(amount, *rest, user, **more):
         ValueError: It is wrong.
         KnownError, GoneError: One of them is gone.
     """
+
+class Account:
+    """An account.
+
+    Attributes:
+        balance: The balance: it is never negative.
+        owner, opened_at: Two.
+        closed: It was renamed.
+            continued: no entry.
+    """
+    balance: int
+    owner: int
+
+    def __init__(self):
+        self.opened_at = self.is_closed = 0
+
+class SavingsAccount(Account, typing.NamedTuple):
+    """An account.
+
+    Attributes:
+        balance: It comes from the base.
+        interest: It was removed.
+    """
 '''
 
 
@@ -37,15 +65,24 @@ def test_unknown_names_are_found() -> None:
     tree = ast.parse(EXAMPLE)
     assert [*find_unknown_parameters(tree)] == ["post: date"]
     assert [*find_unknown_exceptions(tree, {"KnownError"})] == ["post: GoneError"]
+    assert [*find_unknown_attributes(tree, members_of([tree]))] == [
+        "Account: closed",
+        "SavingsAccount: interest",
+    ]
 
 
 def test_sections_name_what_exists() -> None:
     trees = {module.path: module.tree for module in modules()}
     nodes = (node for tree in trees.values() for node in ast.walk(tree))
     classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    members = members_of(trees.values())
     found = [
         f"{path}: {fault}"
         for path, tree in trees.items()
-        for fault in (*find_unknown_parameters(tree), *find_unknown_exceptions(tree, classes))
+        for fault in (
+            *find_unknown_parameters(tree),
+            *find_unknown_attributes(tree, members),
+            *find_unknown_exceptions(tree, classes),
+        )
     ]
     assert not found

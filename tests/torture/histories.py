@@ -155,7 +155,7 @@ def right() -> History:
             "time": "2023-10-30T11:00:00+00:00",
             "data": {
                 "id": USER,
-                "name": "Artem",
+                "name": "user-7341",
                 "balance": "0.00",
                 "number": 0,
                 "created_at": "2023-10-30T11:00:00+00:00",

@@ -35,7 +35,7 @@ def test_render_replaces_only_the_tables_of_the_page(tmp_path: Path) -> None:
     assert once.startswith("Before.\n\n<!-- torture:totals -->\n")
     assert once.endswith("<!-- end -->\n\nAfter.\n")
     assert "| faults | 4, of 2 kinds |" in once
-    assert "1,202: 1,199 200, 3 unanswered" in once
+    assert "1,202 (200: 1,199; unanswered: 3)" in once
     assert "old" not in once
     report.render(tmp_path, page)
     assert page.read_text() == once

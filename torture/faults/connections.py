@@ -150,7 +150,8 @@ class DatabaseHalfClosed(_HalfClosed):
 
 
 class DatabaseExhausted(Fault):
-    """A fault that takes all connections that the server allows for the service's role, and cuts the service's own."""
+    """A fault that opens all connections that the server allows for the role of the service, and closes those of one
+    service."""
 
     kind = "database connections exhausted"
     affects = frozenset({"database"})

@@ -59,7 +59,7 @@ class Sealer:
         self._seals = seals
         self._posting_activity = posting_activity
         self._throttle = CpuThrottle()
-        self._standby_turn = StandbyTurn()
+        self._standby_turn = SealerStandby()
         self._last_gaps: set[tuple[int, int]] = set()
         self._logged_gaps: set[tuple[int, int]] = set()
         self.is_limit_reached = False
@@ -86,7 +86,7 @@ class Sealer:
             else:
                 now, cpu_pause_seconds = time.monotonic(), self._throttle.compute_pause_seconds()
                 if self.is_limit_reached:
-                    pause_seconds = compute_pause_seconds_at_limit(
+                    pause_seconds = compute_backlog_pause_seconds(
                         now - began_at,
                         cpu_pause_seconds,
                         self.waited_seconds,
@@ -142,7 +142,7 @@ class Sealer:
         self._last_gaps, self._logged_gaps = gaps, repeated_gaps
 
 
-class StandbyTurn:
+class SealerStandby:
     """Decides whether a sealer is on standby. If two sealers seal the same entries, the loser of the race waits, and
     takes over if the entries stay unsealed."""
 
@@ -194,7 +194,7 @@ def build_seal(shard: int, last: LastSeal, entries: Sequence[bytes]) -> NewSeal 
     return NewSeal(shard, first_seq, last_seq, last.hash, root, hash_)
 
 
-def compute_pause_seconds_at_limit(
+def compute_backlog_pause_seconds(
     pass_seconds: float, cpu_pause_seconds: float, waited_seconds: float, *, is_posting: bool
 ) -> float:
     """Return the pause before more waiting entries are sealed. It is 0 if the machine has free processors.

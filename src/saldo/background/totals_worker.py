@@ -59,13 +59,13 @@ async def run_totals(totals: Totals, posting_activity: PostingActivity) -> None:
             await asyncio.sleep(COUNT_SECONDS)
             continue
         seconds = time.monotonic() - began
-        per_shard = adjust_per_shard(per_shard, seconds)
+        per_shard = adjust_entries_per_shard(per_shard, seconds)
         await asyncio.sleep(
             seconds * (PAUSE_FACTOR_POSTING if posting_activity.is_recent else STEP_BACK)
         )
 
 
-def adjust_per_shard(per_shard: int, seconds: float) -> int:
+def adjust_entries_per_shard(per_shard: int, seconds: float) -> int:
     """Return the number of entries to read per shard after a pass that took `seconds`."""
     if seconds < PASS_SECONDS_TARGET / 2:
         return min(per_shard * 2, PER_SHARD_MAX)

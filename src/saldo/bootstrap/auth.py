@@ -44,7 +44,7 @@ class AuthStack:
             origins=frozenset(settings.cors_origin_names),
             hosts=frozenset(settings.host_names),
         )
-        rate, provider = create_rate(settings), create_identity_provider(settings)
+        rate, provider = create_rate_limit(settings), create_identity_provider(settings)
         tokens = None
         if provider is not None:
             from saldo.auth.bearer_tokens import TokenVerifier  # noqa: PLC0415 - its packages take long to load
@@ -89,7 +89,7 @@ def list_configured_keys(settings: Settings) -> dict[str, Scope]:
     return {key.get_secret_value(): scope for key, scope in keys if key is not None}
 
 
-def create_rate(settings: Settings) -> RateLimit | None:
+def create_rate_limit(settings: Settings) -> RateLimit | None:
     """Return the rate limit of each key; None if no limit is set."""
     if settings.rate_requests_per_second is None:
         return None

@@ -27,7 +27,7 @@ class Purpose(Enum):
     CHANGE = "change"
     """A command writes to the ledger. If the database has no ledger, one is created; otherwise the schema is not
     changed."""
-    READ = "look"
+    READ = "read"
     """A command only reads. It does not change the database and does not block writers."""
 
 

@@ -18,7 +18,7 @@ from saldo.events.event import EventEncoder
 from saldo.lifecycle.tasks import run_task
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
-from saldo.relay.relay import Relay, RelayLimits, no_span, run_relays_until_exit
+from saldo.relay.relay import Relay, RelayLimits, open_no_span, run_relays_until_exit
 from saldo.relay.sink import Sink
 from saldo.relay.wakeup import receive_wakeups
 from saldo.settings.model import Settings
@@ -63,10 +63,10 @@ async def run_relays(
             lease_seconds=settings.relay_lease_seconds,
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
-        span = no_span if tracing is None else tracing.open_span
+        open_span = open_no_span if tracing is None else tracing.open_span
         activity = PostingActivity(is_recorded=wakeup_path is not None)
         relays = [
-            Relay(sink, log, sinks, encoder, limits, span, activity)
+            Relay(sink, log, sinks, encoder, limits, open_span, activity)
             for sink in create_sinks(settings)
         ]
 

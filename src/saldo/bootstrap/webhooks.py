@@ -44,7 +44,7 @@ async def run_webhooks(
     """
     sender = HttpSender(
         timeout_seconds=settings.webhook_timeout_seconds,
-        destinations=DestinationPolicy.of(settings),
+        destinations=DestinationPolicy.from_settings(settings),
         resolver=resolver,
     )
     pool = await open_pool(

@@ -25,7 +25,7 @@ def refuse_root(settings: Settings) -> None:
         )
 
 
-def warn_of_root() -> None:
+def warn_about_root() -> None:
     """Log a warning if the process runs as root, which the settings allow."""
     if os.geteuid() == 0:
         _log.warning(

@@ -31,7 +31,7 @@ class Termination:
         """Record that SIGTERM has ended the command."""
         self._is_received = True
 
-    def exit_code(self, code: Any) -> Any:
+    def adjust_exit_code(self, code: Any) -> Any:
         """Return the exit code of the program for the exit code of the command."""
         if self._is_received and code == ExitCode.INTERRUPTED:
             return int(ExitCode.TERMINATED)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         SaldoError,
         UnauthenticatedError,
         UnavailableError,
-        UnexpectedAnswerError,
+        UnexpectedResponseError,
         UuidConflictError,
     )
     from saldo.client.models import (
@@ -104,7 +104,7 @@ __all__ = [
     "TransactionLog",
     "UnauthenticatedError",
     "UnavailableError",
-    "UnexpectedAnswerError",
+    "UnexpectedResponseError",
     "User",
     "UserData",
     "UuidConflictError",

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
+from saldo.client.errors import SaldoError, UnavailableError, UnexpectedResponseError
 from saldo.client.models import Line, Posted
 from saldo.client.payloads import TransactionRequest
 from saldo.client.responses import parse_outcome
@@ -39,7 +39,7 @@ class Item(Generic[F]):
         """
         self.request = request
         self.future = future
-        self.line = request.body() + b"\n"
+        self.line = request.encode_body() + b"\n"
 
 
 class ItemOutcome(NamedTuple, Generic[F]):
@@ -84,7 +84,7 @@ class BulkRequest(Generic[F]):
         """Process a piece of the response, and return the outcomes of the lines that it completes.
 
         Raises:
-            UnexpectedAnswerError: The response is not Saldo's.
+            UnexpectedResponseError: The response is not Saldo's.
         """
         *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         settled = [each for line in lines if line for each in self._read_line(line)]
@@ -118,7 +118,9 @@ class BulkRequest(Generic[F]):
         self._unknown = self._unknown or sent
         if not isinstance(error, UnavailableError):
             return 0.0, self._fail_unanswered(error, adjust_error)
-        pause = self._retries.pause(self._failed_attempts, chance(), error.retry_after_seconds)
+        pause = self._retries.compute_pause(
+            self._failed_attempts, chance(), error.retry_after_seconds
+        )
         self._failed_attempts += 1
         if now + pause >= self._progress_at + self._retries.timeout_seconds:
             return 0.0, self._fail_unanswered(error, create_final_error)
@@ -129,10 +131,10 @@ class BulkRequest(Generic[F]):
             line = _decoder.decode(body)
             outcome = parse_outcome(line, body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UnexpectedAnswerError(f"can't parse a line of the response: {error}") from None
+            raise UnexpectedResponseError(f"can't parse a line of the response: {error}") from None
         item = self._pending_by_line.get(line.line)
         if item is None or line.uuid not in (item.request.uuid, None):
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 f"line {line.line} of the response belongs to no line of the request"
             )
         if outcome.retry_reason is not None:

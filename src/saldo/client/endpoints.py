@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
+from saldo.client.errors import SaldoError, UnavailableError, UnexpectedResponseError
 from saldo.client.models import (
     Balance,
     Delivery,
@@ -44,11 +44,13 @@ Query: TypeAlias = tuple[tuple[str, str], ...]
 NO_QUERY: Final[Query] = ()
 
 
-class RepeatRule(Enum):
+class RetryRule(Enum):
     """The condition under which a call may be repeated."""
 
-    ALWAYS = "whatever became of the last attempt: it is a question, or has an effect once only"
-    UNDONE = "if it is sure that the last attempt has done nothing"
+    ALWAYS = "always"
+    """The call is repeated after any failed attempt. It only reads, or the service executes it only once."""
+    IF_NOT_PROCESSED = "if not processed"
+    """The call is repeated only if the service certainly has not processed the last attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Call(Generic[T]):
     Attributes:
         read: Returns the result from a response with a status below 300. It may raise `UnavailableError`, and the call
             is then repeated.
-        also: Statuses of 300 and above that are results and not errors.
+        accepted_statuses: Statuses of 300 and above that are results and not errors.
         uuid: The uuid of the transaction that is posted.
     """
 
@@ -68,7 +70,7 @@ class Call(Generic[T]):
     query: Query = ()
     body: bytes | None = None
     content_type: str = JSON
-    repeat: RepeatRule = RepeatRule.ALWAYS
+    retry_rule: RetryRule = RetryRule.ALWAYS
     accepted_statuses: tuple[int, ...] = ()
     uuid: UUID | None = None
 
@@ -85,7 +87,7 @@ class Listing(NamedTuple, Generic[T]):
     item: type[T]
     query: Query
 
-    def page(self, cursor: str | None) -> Call[Page[T]]:
+    def build_page_call(self, cursor: str | None) -> Call[Page[T]]:
         """Return the call for the page at a cursor; None means the first page."""
         return Call(
             "GET",
@@ -128,8 +130,8 @@ def balance(
     )
     requested_id = index(user_id)
 
-    def read(answer: Response) -> Balance:
-        found = decode_body(answer, Balance)
+    def read(response: Response) -> Balance:
+        found = decode_body(response, Balance)
         if found.user_id != requested_id:
             raise _build_wrong_response_error(
                 f"the balance of user {found.user_id}, not of {requested_id}"
@@ -170,28 +172,28 @@ def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[Tr
 def post(request: TransactionRequest) -> Call[Transaction]:
     uuid = request.uuid
 
-    def read(answer: Response) -> Transaction:
-        found = decode_body(answer, Transaction)
+    def read(response: Response) -> Transaction:
+        found = decode_body(response, Transaction)
         if found.uuid != uuid:
             raise _build_wrong_response_error(f"transaction {found.uuid}, not {uuid}")
-        replayed = answer.headers.get("idempotent-replayed") == "true"
+        replayed = response.headers.get("idempotent-replayed") == "true"
         return msgspec.structs.replace(found, replayed=True) if replayed else found
 
-    return Call("POST", "/v1/transaction", read, body=request.body(), uuid=uuid)
+    return Call("POST", "/v1/transaction", read, body=request.encode_body(), uuid=uuid)
 
 
 def post_many(requests: Iterable[TransactionRequest]) -> Call[list[Posted | SaldoError]]:
     request_list = list(requests)
     uuids = [each.uuid for each in request_list]
     body = encode_array(request_list)
-    return Call("POST", BULK_PATH, lambda answer: _read_many(answer, uuids), body=body)
+    return Call("POST", BULK_PATH, lambda response: _read_many(response, uuids), body=body)
 
 
 def post_atomic(requests: Iterable[TransactionRequest]) -> Call[list[Posted]]:
     request_list = list(requests)
     uuids = [each.uuid for each in request_list]
     query, body = (("atomic", "true"),), encode_array(request_list)
-    return Call("POST", BULK_PATH, lambda answer: _read_atomic(answer, uuids), query, body)
+    return Call("POST", BULK_PATH, lambda response: _read_atomic(response, uuids), query, body)
 
 
 def proof(uuid: UUID | str) -> Call[Proof]:
@@ -214,7 +216,11 @@ def create_webhook(
         | ({} if secret is None else {"secret": secret})
     )
     return Call(
-        "POST", "/v1/webhook", _create_body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE
+        "POST",
+        "/v1/webhook",
+        _create_body_decoder(Webhook),
+        body=body,
+        retry_rule=RetryRule.IF_NOT_PROCESSED,
     )
 
 
@@ -235,7 +241,13 @@ def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]
     fields = {name: value for name, value in changes.items() if value is not UNSET}
     body = _encode_json({name: _to_json_value(value) for name, value in fields.items()})
     path = _build_webhook_path(webhook_id)
-    return Call("PATCH", path, _create_body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE)
+    return Call(
+        "PATCH",
+        path,
+        _create_body_decoder(Webhook),
+        body=body,
+        retry_rule=RetryRule.IF_NOT_PROCESSED,
+    )
 
 
 def delete_webhook(webhook_id: int) -> Call[Webhook]:
@@ -245,7 +257,7 @@ def delete_webhook(webhook_id: int) -> Call[Webhook]:
         "DELETE",
         _build_webhook_path(webhook_id),
         _create_body_decoder(Webhook),
-        repeat=RepeatRule.UNDONE,
+        retry_rule=RetryRule.IF_NOT_PROCESSED,
     )
 
 
@@ -257,7 +269,7 @@ def deliveries(webhook_id: int, state: str | None, limit: int | None) -> Listing
 def replay_deliveries(webhook_id: int, event_id: str | None) -> Call[int]:
     path = f"{_build_webhook_path(webhook_id)}/deliveries/replay"
     body = _encode_json({"event_id": event_id})
-    return Call("POST", path, _read_replayed, body=body, repeat=RepeatRule.UNDONE)
+    return Call("POST", path, _read_replayed, body=body, retry_rule=RetryRule.IF_NOT_PROCESSED)
 
 
 def create_key(
@@ -276,7 +288,13 @@ def create_key(
             "expires_at": _format_optional_time(expires_at),
         }
     )
-    return Call("POST", "/v1/key", _create_body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
+    return Call(
+        "POST",
+        "/v1/key",
+        _create_body_decoder(Key),
+        body=body,
+        retry_rule=RetryRule.IF_NOT_PROCESSED,
+    )
 
 
 def key(key_id: int) -> Call[Key]:
@@ -294,7 +312,9 @@ def revoke_key(key_id: int) -> Call[Key]:
 def rotate_key(key_id: int, overlap_seconds: int | None) -> Call[Key]:
     path = f"/v1/key/{index(key_id)}/rotate"
     body = _encode_json({"overlap_seconds": overlap_seconds})
-    return Call("POST", path, _create_body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
+    return Call(
+        "POST", path, _create_body_decoder(Key), body=body, retry_rule=RetryRule.IF_NOT_PROCESSED
+    )
 
 
 def health(check: str) -> Call[str]:
@@ -317,36 +337,38 @@ def build_events_query(user_ids: Iterable[int] | None, types: Iterable[EventType
 
 
 def _create_body_decoder(type_: type[T]) -> Callable[[Response], T]:
-    return lambda answer: decode_body(answer, type_)
+    return lambda response: decode_body(response, type_)
 
 
 def _create_document_decoder(type_: type[T]) -> Callable[[Response], T]:
     """Return a function that decodes a response, and that also stores the response as it was received for
     verification."""
 
-    def read(answer: Response) -> T:
-        document = decode_body(answer, dict[str, Any])
+    def read(response: Response) -> T:
+        document = decode_body(response, dict[str, Any])
         body = msgspec.json.encode(document | {"document": document})
-        return decode_body(answer._replace(body=body), type_)
+        return decode_body(response._replace(body=body), type_)
 
     return read
 
 
-def _build_wrong_response_error(content: str) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(f"the response belongs to another request: it contains {content}")
+def _build_wrong_response_error(content: str) -> UnexpectedResponseError:
+    return UnexpectedResponseError(
+        f"the response belongs to another request: it contains {content}"
+    )
 
 
-def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoError]:
+def _read_many(response: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoError]:
     """Return an outcome for each uuid, in the order of the uuids.
 
     Raises:
         UnavailableError: Some items have no outcome yet. All items are sent again, under the same uuids.
-        UnexpectedAnswerError: The response belongs to other transactions.
+        UnexpectedResponseError: The response belongs to other transactions.
     """
     outcomes: list[Posted | SaldoError] = []
-    for raw in decode_body(answer, list[msgspec.Raw]):
+    for raw in decode_body(response, list[msgspec.Raw]):
         body = bytes(raw)
-        line = decode_body(answer, Line, body)
+        line = decode_body(response, Line, body)
         outcome = parse_outcome(line, body)
         if outcome.retry_reason is not None:
             raise outcome.retry_reason
@@ -357,7 +379,7 @@ def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoEr
             or line.line != position + 1
             or line.uuid not in (uuids[position], None)
         ):
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 f"line {line.line} of the response belongs to no transaction of the request"
             )
         outcomes.append(outcome.value)
@@ -366,11 +388,11 @@ def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoEr
     return outcomes
 
 
-def _read_atomic(answer: Response, uuids: Sequence[UUID]) -> list[Posted]:
-    outcomes = _read_many(answer, uuids)
+def _read_atomic(response: Response, uuids: Sequence[UUID]) -> list[Posted]:
+    outcomes = _read_many(response, uuids)
     posted = [each for each in outcomes if isinstance(each, Posted)]
     if len(posted) < len(outcomes):
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             "the response to an atomic request says that only some transactions were posted"
         )
     return posted
@@ -380,19 +402,19 @@ class _Replayed(msgspec.Struct):
     replayed: int
 
 
-def _read_replayed(answer: Response) -> int:
-    return decode_body(answer, _Replayed).replayed
+def _read_replayed(response: Response) -> int:
+    return decode_body(response, _Replayed).replayed
 
 
-def _read_health(answer: Response) -> str:
-    return str(decode_body(answer, dict[str, Any]).get("status", "unavailable"))
+def _read_health(response: Response) -> str:
+    return str(decode_body(response, dict[str, Any]).get("status", "unavailable"))
 
 
-def _read_text(answer: Response) -> str:
+def _read_text(response: Response) -> str:
     try:
-        return answer.body.decode()
+        return response.body.decode()
     except UnicodeDecodeError as error:
-        raise UnexpectedAnswerError(f"the response is not text: {error}") from None
+        raise UnexpectedResponseError(f"the response is not text: {error}") from None
 
 
 def _build_query(*pairs: tuple[str, str | None], **named: object) -> Query:

@@ -15,7 +15,7 @@ SaldoError
 ├── UnavailableError                all attempts failed, and nothing was done
 │   └── RateLimitedError
 ├── OutcomeUnknownError             the request may have been executed, or may still be: repeat it with the same uuid
-└── UnexpectedAnswerError           a fault of the service, or a response that is not Saldo's
+└── UnexpectedResponseError           a fault of the service, or a response that is not Saldo's
 """
 
 from __future__ import annotations
@@ -175,5 +175,5 @@ class OutcomeUnknownError(SaldoError):
     """
 
 
-class UnexpectedAnswerError(SaldoError):
+class UnexpectedResponseError(SaldoError):
     """A fault of the service (`request_id` names the request), or a response that is not Saldo's but a proxy's."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from saldo.client.endpoints import Query, build_events_query
-from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
+from saldo.client.errors import SaldoError, UnavailableError, UnexpectedResponseError
 from saldo.client.models import Event, EventType, Instant, TransactionData, UserData
 from saldo.client.payloads import format_time
 from saldo.client.retry import Retries
@@ -48,7 +48,7 @@ class EventStreamState:
         self._failing_since: float | None = None
         self._retry_seconds = 0.0
 
-    def connection_request(self) -> tuple[Query, dict[str, str]]:
+    def build_connection_request(self) -> tuple[Query, dict[str, str]]:
         """Return the query and the headers for a new connection. An incomplete event of the previous connection is
         discarded."""
         self._frames = FrameParser()
@@ -61,7 +61,7 @@ class EventStreamState:
         """Add data that was received. `events` returns the events in it.
 
         Raises:
-            UnexpectedAnswerError: The data is not a live stream of Saldo.
+            UnexpectedResponseError: The data is not a live stream of Saldo.
         """
         self._failed_attempts, self._failing_since = 0, None
         try:
@@ -76,19 +76,19 @@ class EventStreamState:
         event that is yielded.
 
         Raises:
-            UnexpectedAnswerError: An event can't be read. The data after it is discarded, and the service sends it
+            UnexpectedResponseError: An event can't be read. The data after it is discarded, and the service sends it
                 again.
         """
         while self._frames_received:
             try:
-                event = self._next_event(self._frames_received.popleft())
+                event = self._process_frame(self._frames_received.popleft())
             except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
                 self._frames_received.clear()
                 raise _build_unreadable_event_error(error) from None
             if event is not None:
                 yield event
 
-    def reconnect_pause(
+    def compute_reconnect_pause(
         self, error: SaldoError | None, now: float, retries: Retries, chance: Callable[[], float]
     ) -> float:
         """Return the time to wait before the next connection, in seconds.
@@ -105,13 +105,13 @@ class EventStreamState:
             raise error
         since = self._failing_since = now if self._failing_since is None else self._failing_since
         retry_after_seconds = self._retry_seconds if error is None else error.retry_after_seconds
-        pause = retries.pause(self._failed_attempts, chance(), retry_after_seconds or None)
+        pause = retries.compute_pause(self._failed_attempts, chance(), retry_after_seconds or None)
         self._failed_attempts += 1
         if self._timeout_seconds is not None and now + pause - since >= self._timeout_seconds:
             raise error or UnavailableError("the live stream ends repeatedly")
         return pause
 
-    def _next_event(self, frame: Frame) -> Event | None:
+    def _process_frame(self, frame: Frame) -> Event | None:
         if frame.retry_milliseconds is not None:
             self._retry_seconds = frame.retry_milliseconds / 1000
         position = frame.id or self.position
@@ -134,5 +134,5 @@ class EventStreamState:
         )
 
 
-def _build_unreadable_event_error(error: Exception) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(f"can't parse an event: {error}")
+def _build_unreadable_event_error(error: Exception) -> UnexpectedResponseError:
+    return UnexpectedResponseError(f"can't parse an event: {error}")

@@ -63,7 +63,7 @@ class TransactionRequest:
         given = f"{self.user_id}, {self.amount!r}, timestamp={self.timestamp!r}, uuid={self.uuid!r}"
         return f"{type(self).__name__}({given})"
 
-    def fields(self) -> dict[str, Any]:
+    def build_fields(self) -> dict[str, Any]:
         """Return the fields of the request under their names in the API."""
         fields: dict[str, Any] = {
             "uuid": self.uuid,
@@ -75,9 +75,9 @@ class TransactionRequest:
             fields["timestamp"] = self.timestamp
         return fields
 
-    def body(self) -> bytes:
+    def encode_body(self) -> bytes:
         """Encode the request as JSON."""
-        return _encoder.encode(self.fields())
+        return _encoder.encode(self.build_fields())
 
 
 class Deposit(TransactionRequest):
@@ -145,7 +145,7 @@ def format_time(instant: Instant) -> str:
 
 def encode_array(requests: Iterable[TransactionRequest]) -> bytes:
     """Encode requests as a JSON array."""
-    return _encoder.encode([request.fields() for request in requests])
+    return _encoder.encode([request.build_fields() for request in requests])
 
 
 _encoder = msgspec.json.Encoder()

@@ -210,8 +210,8 @@ def encode_entry(entry: Any) -> bytes:
         *(_encode_time(entry, name) for name in ("timestamp", "horizon", "recorded_at")),
         _encode_uuid(entry),
         _get_integer(entry, "shard", INT16).to_bytes(2, "big", signed=True),
-        _code_of_name(entry, "kind", KINDS).to_bytes(2, "big"),
-        _code_of_name(entry, "outcome", OUTCOMES).to_bytes(2, "big"),
+        _find_code(entry, "kind", KINDS).to_bytes(2, "big"),
+        _find_code(entry, "outcome", OUTCOMES).to_bytes(2, "big"),
     ]
     encoded = len(columns).to_bytes(2, "big")
     for column in columns:
@@ -248,7 +248,7 @@ def follow_chain(seal: CheckedSeal, saved: Sequence[Any], chain: Sequence[Any]) 
         InvalidProofError: The chain does not lead to a kept seal.
     """
     all_kept = [
-        each for answer in saved for each in _parse_seals(answer) if each.shard == seal.shard
+        each for document in saved for each in _parse_seals(document) if each.shard == seal.shard
     ]
     later = [each for each in all_kept if each.last_seq >= seal.last_seq]
     if not later:
@@ -257,7 +257,7 @@ def follow_chain(seal: CheckedSeal, saved: Sequence[Any], chain: Sequence[Any]) 
             "and verify against them next time"
         )
     target = min(later, key=lambda each: each.last_seq)
-    links = {each.previous: each for answer in chain for each in _parse_seals(answer)}
+    links = {each.previous: each for document in chain for each in _parse_seals(document)}
     while seal.last_seq < target.last_seq:
         following = links.get(seal.hash)
         if following is None or (following.shard, following.first_seq) != (
@@ -276,8 +276,8 @@ def follow_chain(seal: CheckedSeal, saved: Sequence[Any], chain: Sequence[Any]) 
     return target
 
 
-def _parse_seals(answer: Any) -> list[CheckedSeal]:
-    items = _get_member(answer, "items")
+def _parse_seals(document: Any) -> list[CheckedSeal]:
+    items = _get_member(document, "items")
     if not isinstance(items, list):
         raise InvalidProofError("items is not a list of seals")
     return [_parse_seal(item) for item in items]
@@ -327,7 +327,7 @@ def _get_integer(document: Any, name: str, bound: int) -> int:
     return value
 
 
-def _code_of_name(document: Any, name: str, numbers: dict[str, int]) -> int:
+def _find_code(document: Any, name: str, numbers: dict[str, int]) -> int:
     value = _get_member(document, name)
     if not isinstance(value, str) or value not in numbers:
         raise InvalidProofError(f"{name} is not one of {', '.join(numbers)}")

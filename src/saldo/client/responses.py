@@ -20,7 +20,7 @@ from saldo.client.errors import (
     SaldoError,
     UnauthenticatedError,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
     UuidConflictError,
 )
 from saldo.client.models import Line, Posted, Problem
@@ -32,7 +32,7 @@ ERRORS_BY_CODE: Final[dict[str, type[SaldoError]]] = {
     "balance_above_maximum": BalanceAboveMaximumError,
     "uuid_conflict": UuidConflictError,
     "name_taken": NameTakenError,
-    "seal_broken": UnexpectedAnswerError,
+    "seal_broken": UnexpectedResponseError,
     "not_sealed_yet": UnavailableError,
 }
 """Error classes of the codes whose status is not specific enough."""
@@ -82,44 +82,44 @@ class LineOutcome(NamedTuple):
     """The content of one line of a bulk response.
 
     Attributes:
-        again: The error because of which the item must be sent again; `value` is then the same error. None if the item
-            is decided.
+        retry_reason: The error because of which the item must be sent again; `value` is then the same error. None if
+            the item is decided.
     """
 
     value: Posted | SaldoError
     retry_reason: UnavailableError | None
 
 
-def decode_body(answer: Response, type_: type[T], body: bytes | None = None) -> T:
+def decode_body(response: Response, type_: type[T], body: bytes | None = None) -> T:
     """Decode the body as a value of the type.
 
     Raises:
-        UnexpectedAnswerError: The body is not such a value.
+        UnexpectedResponseError: The body is not such a value.
     """
     try:
-        return msgspec.json.decode(answer.body if body is None else body, type=type_)
+        return msgspec.json.decode(response.body if body is None else body, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnexpectedAnswerError(
-            f"the response (status {answer.status}) can't be parsed: {error}{answer.note}"
+        raise UnexpectedResponseError(
+            f"the response (status {response.status}) can't be parsed: {error}{response.note}"
         ) from None
 
 
-def parse_error(answer: Response) -> SaldoError:
+def parse_error(response: Response) -> SaldoError:
     """Return the error that a response with a status of 300 or above stands for."""
     try:
-        problem, members = _decode_problem(answer.body)
+        problem, members = _decode_problem(response.body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        class_ = ERRORS_BY_STATUS.get(answer.status, UnexpectedAnswerError)
+        class_ = ERRORS_BY_STATUS.get(response.status, UnexpectedResponseError)
         # Only Saldo itself reports such errors, as problems. A response without a problem comes from a proxy.
         if not issubclass(class_, UnavailableError):
-            class_ = UnexpectedAnswerError
+            class_ = UnexpectedResponseError
         error: SaldoError = class_(
-            f"a response with status {answer.status} that is not an error response of Saldo{answer.note}"
+            f"a response with status {response.status} that is not an error response of Saldo{response.note}"
         )
-        error.status = answer.status
+        error.status = response.status
     else:
         error = _create_error(problem, members)
-    error.retry_after_seconds = parse_retry_after(answer)
+    error.retry_after_seconds = parse_retry_after(response)
     return error
 
 
@@ -130,24 +130,24 @@ def parse_outcome(line: Line, body: bytes) -> LineOutcome:
         body: The line as it was received.
 
     Raises:
-        UnexpectedAnswerError: The line can't be read, or contains no outcome.
+        UnexpectedResponseError: The line can't be read, or contains no outcome.
     """
     if line.code == "posted":
         if line.uuid is None or line.balance is msgspec.UNSET or line.number is msgspec.UNSET:
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 "a line of the response says posted, but contains no transaction"
             )
         return LineOutcome(Posted(line.uuid, line.balance, line.number, line.replayed), None)
     try:
         error = _create_error(*_decode_problem(body))
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise UnexpectedAnswerError(f"can't parse a line of the response: {fault}") from None
+        raise UnexpectedResponseError(f"can't parse a line of the response: {fault}") from None
     return LineOutcome(error, error if isinstance(error, UnavailableError) else None)
 
 
-def parse_retry_after(answer: Response) -> float | None:
+def parse_retry_after(response: Response) -> float | None:
     """Return the time to wait from `Retry-After`, in seconds. A date, which Saldo never sends, is ignored."""
-    text = answer.headers.get("retry-after", "")
+    text = response.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() else None
 
 
@@ -157,7 +157,7 @@ def _decode_problem(body: bytes) -> tuple[Problem, dict[str, Any]]:
 
 def _create_error(problem: Problem, members: dict[str, Any]) -> SaldoError:
     class_ = ERRORS_BY_CODE.get(problem.code) or ERRORS_BY_STATUS.get(
-        problem.status, UnexpectedAnswerError
+        problem.status, UnexpectedResponseError
     )
     error = class_(f"{problem.code}: {problem.detail}", problem)
     error.details = members

@@ -14,14 +14,14 @@ from math import inf
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from saldo.client.endpoints import Call, RepeatRule
+from saldo.client.endpoints import Call, RetryRule
 from saldo.client.errors import (
     NameTakenError,
     OutcomeUnknownError,
     RefusedError,
     SaldoError,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
     UuidConflictError,
 )
 from saldo.client.responses import CODES_WITHOUT_EFFECT, Response, parse_error
@@ -66,7 +66,9 @@ class Retries:
                 bound = "" if most == inf else f" and at most {most:,}"
                 raise ValueError(f"{name} must be {least}{bound} seconds, not {value!r}")
 
-    def pause(self, attempt: int, chance: float, retry_after_seconds: float | None = None) -> float:
+    def compute_pause(
+        self, attempt: int, chance: float, retry_after_seconds: float | None = None
+    ) -> float:
         """Return the time to wait before the next attempt, in seconds.
 
         Args:
@@ -109,13 +111,13 @@ class NoResponse(NamedTuple):
     """The result of an attempt without a response.
 
     Attributes:
-        sent: Whether the service may have received the request.
-        final: Whether further attempts are useless.
+        may_have_been_sent: Whether the service may have received the request.
+        is_final: Whether further attempts are useless.
     """
 
     error: Exception
-    sent: bool
-    final: bool = False
+    may_have_been_sent: bool
+    is_final: bool = False
 
 
 Reply = Response | NoResponse | None
@@ -146,19 +148,23 @@ def retry_steps(
         try:
             return _adjust_results(read_reply(call, reply), operation, unknown=unknown)
         except UnavailableError as error:
-            sent = reply.sent if isinstance(reply, NoResponse) else may_have_effect(error)
+            sent = (
+                reply.may_have_been_sent
+                if isinstance(reply, NoResponse)
+                else may_have_effect(error)
+            )
             unknown = unknown or (sent and not call.is_read)
-            final = reply.error if isinstance(reply, NoResponse) and reply.final else None
+            final = reply.error if isinstance(reply, NoResponse) and reply.is_final else None
             if final is not None and not unknown:
                 raise final from final.__cause__
-            pause = retries.pause(attempt, chance(), error.retry_after_seconds)
-            stuck = unknown and call.repeat is RepeatRule.UNDONE
+            pause = retries.compute_pause(attempt, chance(), error.retry_after_seconds)
+            stuck = unknown and call.retry_rule is RetryRule.IF_NOT_PROCESSED
             if final is not None or stuck or clock() + pause >= deadline:
                 last = create_final_error(error, operation, call.uuid, unknown=unknown)
                 raise last from last.__cause__
         except SaldoError as error:
             # The request was accepted, but the response does not contain its result.
-            accepted = isinstance(error, UnexpectedAnswerError) and _is_success(reply)
+            accepted = isinstance(error, UnexpectedResponseError) and _is_success(reply)
             last = adjust_error(
                 error, operation, call.uuid, unknown=unknown or (accepted and not call.is_read)
             )
@@ -245,7 +251,7 @@ def adjust_error(
 ) -> SaldoError:
     """Return the error to raise for a decision of the service, adjusted for the earlier attempts.
 
-    The arguments are those of `final_error`.
+    The arguments are those of `create_final_error`.
     """
     # Only a recorded outcome is final. "No such user", for example, was true when it was returned, but an earlier
     # attempt may be executed later. A missing permission or the response of a proxy says nothing about the outcome.

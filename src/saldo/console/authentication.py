@@ -48,10 +48,10 @@ class Visitor:
 
     Attributes:
         grant: The visitor's grant, or None if the visitor has to sign in.
-        signed_in: Whether the grant comes from a session. While no keys exist, there are no sessions.
+        is_signed_in: Whether the grant comes from a session. While no keys exist, there are no sessions.
         secret: The secret of the session, or the value of the visitor cookie.
-        new: Whether the visitor cookie still has to be set.
-        denied: The reason why the visitor can't even sign in, or None if the visitor can.
+        is_new: Whether the visitor cookie still has to be set.
+        denial: The reason why the visitor can't even sign in, or None if the visitor can.
     """
 
     grant: Grant | None

@@ -173,7 +173,7 @@ def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
             sentences += [messages.nothing_changed] if page.is_form else []
             return render_error_page(page, 422, " ".join(sentences))
         case StoreError() if not isinstance(error, RejectedError | OutcomeUncertainError):
-            _log.warning("console: database: %s", error)
+            _log.warning("console: can't query the database: %s", error)
             return render_error_page(page, 503, messages.database_down)
         case HTTPException() if error.status_code in {404, 405}:
             return render_error_page(page, 404, messages.not_found)

@@ -36,7 +36,7 @@ class AdmissionLimit:
     Attributes:
         admitted_requests: The number of admitted requests that wait for their decision.
         is_open: Whether any requests are admitted. It is false until the engine starts, and from its stop on.
-        limit: The current limit. Single requests are admitted while `admitted` is below it.
+        limit: The current limit. Single requests are admitted while `admitted_requests` is below it.
     """
 
     __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted_requests", "is_open", "limit")

@@ -160,7 +160,7 @@ class Lane:
 
     async def _run(self) -> None:
         number = self._queue.register_lane()
-        while (batch := await self._next_batch(number)) is not None:
+        while (batch := await self._wait_for_batch(number)) is not None:
             self.is_busy = True
             try:
                 await self._switch_node(batch.node)
@@ -180,7 +180,7 @@ class Lane:
                 self._drop_connection()
             self._queue.release(batch)
 
-    async def _next_batch(self, number: int) -> Batch | None:
+    async def _wait_for_batch(self, number: int) -> Batch | None:
         self.is_busy = False
         self._deferred = []
         return await self._queue.take_batch(number)
@@ -210,7 +210,9 @@ class Lane:
                 batch = await self._post_once(batch)
                 if not batch:
                     return
-                if not (batch := _fail_unsettleable(batch, time.monotonic() - began_at)):
+                if not (
+                    batch := _fail_requests_of_unknown_outcome(batch, time.monotonic() - began_at)
+                ):
                     return
             except UuidRaceError as error:
                 clashes += 1
@@ -293,7 +295,7 @@ class Lane:
             self._poster = await self._connect(self._number, self._node)
             RECONNECTS.inc()
         if any(pending.lost_attempts for pending in batch):
-            await self._remove_ended_attempts(batch, self._poster)
+            await self._prune_lost_attempts(batch, self._poster)
         retry_flags = [pending.may_have_been_sent for pending in batch]
         requests = [request for pending in batch for request in pending.requests]
         sent_at = time.monotonic()
@@ -362,9 +364,7 @@ class Lane:
             known_decisions,
         )
 
-    async def _remove_ended_attempts(
-        self, batch: list[PendingRequest], poster: BatchPoster
-    ) -> None:
+    async def _prune_lost_attempts(self, batch: list[PendingRequest], poster: BatchPoster) -> None:
         """Remove the lost attempts of the requests, if these attempts have ended. The check is made before the batch is
         sent, so that the outcomes of the batch are final."""
         lost_attempts = {backend for pending in batch for backend in pending.lost_attempts}
@@ -379,7 +379,7 @@ class Lane:
         requests: Sequence[TransactionRequest],
         poster: BatchPoster,
     ) -> Sequence[Decision | None]:
-        """Send the requests of a batch, and update `may_have_been_sent` and `lost` of each.
+        """Send the requests of a batch, and update `may_have_been_sent` and `lost_attempts` of each.
 
         Raises:
             StoreError: There are no decisions; see `Poster.post`.
@@ -483,7 +483,9 @@ def _find_unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> l
     ]
 
 
-def _fail_unsettleable(batch: list[PendingRequest], seconds: float) -> list[PendingRequest]:
+def _fail_requests_of_unknown_outcome(
+    batch: list[PendingRequest], seconds: float
+) -> list[PendingRequest]:
     """Fail the requests that no further attempt can settle in time, and return the others."""
     unsettled = []
     for pending in batch:

@@ -148,7 +148,7 @@ class EventEncoder:
                 entry.seq,
             )
         else:
-            type_ = event_type(entry)
+            type_ = get_event_type(entry)
             data = TransactionData(
                 uuid,
                 "DEPOSIT" if entry.kind == Kind.DEPOSIT else "WITHDRAW",
@@ -191,7 +191,7 @@ class EventEncoder:
         return Event(uuid, type_, NOTICE_USER_ID, id_, 0, NOTICES_SHARD, notice.seq, body)
 
 
-def event_type(entry: LogEntry) -> EventType:
+def get_event_type(entry: LogEntry) -> EventType:
     """Return the type of an entry's event."""
     if entry.kind == Kind.OPENING:
         return USER_CREATED

@@ -18,7 +18,7 @@ def join_frames(frames: Sequence[bytes], identity: str) -> bytes:
     return b"".join((*frames[:-1], b"id: ", identity.encode(), b"\n", frames[-1]))
 
 
-def format_mark(identity: str) -> bytes:
+def format_position_frame(identity: str) -> bytes:
     """Return a frame without an event that sets the client's id. Its comment serves as a heartbeat."""
     return b": \nid: %s\n\n" % identity.encode()
 

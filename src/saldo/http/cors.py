@@ -41,5 +41,5 @@ class CorsApp:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if all(name != _ORIGIN for name, _ in scope["headers"]):
             return self._application(scope, receive, send)
-        get_request_state(scope).is_wrapped = True
+        get_request_state(scope).is_send_wrapped = True
         return self._middleware(scope, receive, send)

@@ -492,7 +492,7 @@ def build_method_not_allowed(method: str) -> Problem:
 
 def build_database_unavailable() -> Problem:
     """Return 503 for a read or a change that the database can't execute now. Transactions get the problems of
-    `from_engine_error` instead."""
+    `convert_engine_error` instead."""
     return Problem(
         "database_unavailable",
         "The database can't be reached, or did not answer in time. Try again in a moment.",

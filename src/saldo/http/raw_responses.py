@@ -144,7 +144,7 @@ async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: 
     connection = state.connection
     if (
         connection is not None
-        and not state.is_wrapped
+        and not state.is_send_wrapped
         and connection.send_whole(scope, answer.status, headers, answer.body)
     ):
         return

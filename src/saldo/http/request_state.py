@@ -49,8 +49,8 @@ class RequestState:
             framework, and in the console until a session has authenticated the request.
         route: Template of the route's path, for metrics and traces; None if there is no such route.
         is_head: True if the request arrived as HEAD. Its response has no body, so handlers can omit long work.
-        is_wrapped: True if an outer application has wrapped `send`. The response must then not be sent in one piece,
-            because it would bypass the wrapper.
+        is_send_wrapped: True if an outer application has wrapped `send`. The response must then not be sent in one
+            piece, because it would bypass the wrapper.
         is_abandoned: True if the request gets no response and is not counted. The client has disconnected before the
             body was complete or, if the request is a health probe, before the database answered.
         on_stall: Called with the problem if the client stops sending a stream. None if the request is not a stream, so
@@ -66,7 +66,7 @@ class RequestState:
     admission: Authentication | None = None
     route: str | None = None
     is_head: bool = False
-    is_wrapped: bool = False
+    is_send_wrapped: bool = False
     is_abandoned: bool = False
     on_stall: Callable[[Problem], None] | None = None
     has_own_write_timeout: bool = False

@@ -58,7 +58,7 @@ def normalize_name(text: str) -> str:
     """
     name = unicodedata.normalize("NFC", text.strip(_SPACES))
     for position, character in enumerate(name):
-        reason = _forbidden_character_reason(name, position)
+        reason = _explain_forbidden_character(name, position)
         if reason is not None:
             raise InvalidNameError(
                 f"must not contain {describe_character(character)}: it is {reason}"
@@ -67,7 +67,7 @@ def normalize_name(text: str) -> str:
         raise InvalidNameError("must have a visible character")
     if unicodedata.category(name[0])[0] == "M":
         raise InvalidNameError(
-            f"must not begin with {describe_character(name[0])}: it joins what stands before"
+            f"must not begin with {describe_character(name[0])}: it combines with the preceding character"
         )
     return name
 
@@ -78,7 +78,7 @@ def describe_character(character: str) -> str:
     return f"U+{ord(character):04X} {name}".rstrip()
 
 
-def _forbidden_character_reason(name: str, position: int) -> str | None:
+def _explain_forbidden_character(name: str, position: int) -> str | None:
     """Return the reason why the character at a position is not allowed there; None if it is allowed."""
     character = name[position]
     if character in _JOINERS:

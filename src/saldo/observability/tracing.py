@@ -31,12 +31,12 @@ TRACEPARENT: Final = b"traceparent"
 AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class WrappedRequest(Protocol):
+class TracedRequestState(Protocol):
     """The fields of a request's state that `Tracing.wrap_application` uses. They are implemented by
     `saldo.http.request_state`."""
 
     route: str | None
-    is_wrapped: bool
+    is_send_wrapped: bool
 
 
 class Tracing:
@@ -75,7 +75,7 @@ class Tracing:
         self,
         application: AsgiApplication,
         trusts_traceparent: Callable[[Any], bool],
-        get_state: Callable[[Any], WrappedRequest],
+        get_state: Callable[[Any], TracedRequestState],
     ) -> AsgiApplication:
         """Return the ASGI application with a span for each traced request.
 
@@ -104,14 +104,14 @@ class Tracing:
         self,
         application: AsgiApplication,
         parent: bytes | None,
-        state: WrappedRequest,
+        state: TracedRequestState,
         scope: Any,
         receive: Any,
         send: Any,
     ) -> None:
         carrier = {} if parent is None else {TRACEPARENT.decode(): parent.decode("latin-1")}
         # A response that is sent in one piece would bypass `send`, and with it the status.
-        state.is_wrapped = True
+        state.is_send_wrapped = True
         attributes = {
             "http.request.method": scope["method"],
             "url.path": scope["path"],

@@ -407,7 +407,7 @@ def _unquote(header: str) -> str:
 
 def _parse_same_uuid(uuid: object, uid: object) -> UUID:
     if _parse_uuid_field(uuid) != _parse_uuid_field(uid):
-        raise FieldError("differs from uid: send one of them")
+        raise FieldError("differs from uid: send only one of them")
     return _parse_uuid_field(uuid)
 
 

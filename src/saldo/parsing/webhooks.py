@@ -73,7 +73,7 @@ def create_webhook_parser_options(settings: Settings) -> WebhookParserOptions:
     return WebhookParserOptions(
         url_length_max=settings.webhook_url_length_max,
         users_max=settings.webhook_users_max,
-        destinations=DestinationPolicy.of(settings),
+        destinations=DestinationPolicy.from_settings(settings),
     )
 
 

@@ -53,13 +53,13 @@ class RelayLimits:
     """Timeout of one batch; None if the sink has its own timeout."""
 
 
-class Span(Protocol):
+class OpenSpan(Protocol):
     """A function that traces the work inside a context as a span (`saldo.observability.tracing.Tracing.open_span`)."""
 
     def __call__(self, name: str, /, **attributes: Any) -> AbstractContextManager[None]: ...
 
 
-def no_span(_: str, /, **__: Any) -> AbstractContextManager[None]:
+def open_no_span(_: str, /, **__: Any) -> AbstractContextManager[None]:
     """Return a context that traces nothing."""
     return contextlib.nullcontext()
 
@@ -74,16 +74,16 @@ class Relay:
         sinks: Sinks,
         encoder: EventEncoder,
         limits: RelayLimits,
-        span: Span = no_span,
+        open_span: OpenSpan = open_no_span,
         posting_activity: PostingActivity | None = None,
     ) -> None:
         """
         Args:
-            span: traces each batch of events.
+            open_span: traces each batch of events.
             posting_activity: the posting activity. The relay slows down while transactions are being posted. None means
                 that posting always counts as active.
         """
-        self._span = span
+        self._open_span = open_span
         self._posting_activity = posting_activity or PostingActivity(is_recorded=False)
         self._sink = sink
         self._log = log
@@ -221,7 +221,7 @@ class Relay:
             for batch in _split_into_batches(events, self._limits.batch_events_max):
                 if self._leaving:
                     return
-                with self._span("relay", sink=lease.sink, events=len(batch)):
+                with self._open_span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
                 seconds = self._pace.compute_pause_seconds()
                 if seconds > 0 and not self._is_stopping and self._posting_activity.is_recent:

@@ -285,7 +285,10 @@ class DrainDelay:
 
     def _begin_drain(self, number: int) -> None:
         if self._end is None:
-            _log.info("draining: not ready, stopping in %g s", self._seconds)
+            _log.info(
+                "draining: the readiness probe fails from now on; the service stops in %g s",
+                self._seconds,
+            )
             self._begin_service_drain()
             self._end = self._loop.call_later(self._seconds, self._forward_signal, number)
         elif not self._end.cancelled():

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from saldo.store.connections.connection import fetch
 from saldo.store.connections.replica import Replica, describe_user_query
-from saldo.store.reader import Transaction, row_to_transaction
+from saldo.store.reader import Transaction, convert_row
 
 LATE_ENTRIES_MAX: Final = 20_000
 """Maximum number of a user's late entries that are read. Reading so many takes some ten milliseconds. Most users have
@@ -102,7 +102,7 @@ class Charts:
         rows = await self._fetch(
             "charts/largest_recent_transactions", RECENT_ENTRIES_PER_SHARD, limit
         )
-        return [row_to_transaction(row) for row in rows]
+        return [convert_row(row) for row in rows]
 
     async def _fetch_from_replica(self, user_id: int, name: str, *arguments: Any) -> Sequence[Any]:
         rows = None

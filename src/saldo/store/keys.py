@@ -113,7 +113,7 @@ class Keys(PooledStore):
         rows = await self._fetch("keys/page", 0, key_id, 1)
         return Key(*rows[0]) if rows else None
 
-    async def page(self, *, after_id: int, limit: int) -> list[Key]:
+    async def list_page(self, *, after_id: int, limit: int) -> list[Key]:
         """Return a page of keys by id, including revoked and expired ones."""
         return [Key(*row) for row in await self._fetch("keys/page", after_id, None, limit)]
 

@@ -109,7 +109,7 @@ class Log:
         """
         return [Notice(*row) for row in await fetch(self._pool, "log/notices_after", seq, limit)]
 
-    async def page(
+    async def read_page(
         self,
         positions: Mapping[int, int],
         per_shard: int,

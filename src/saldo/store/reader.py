@@ -237,7 +237,7 @@ class Reader:
             return await self._balances.get(user_id)
         query = describe_user_query(user_id, known_at=known_at)
         rows = await self._fetch_from_replica(query, "balances/at_date", user_id, date, known_at)
-        return _row_to_balance(rows[0])
+        return _convert_balance(rows[0])
 
     async def get_transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
         """Return a posted or refused transaction. Return None if it does not exist, or if it belongs to another user
@@ -246,7 +246,7 @@ class Reader:
             return None
         if user_id is not None:
             row = await self._fetchrow("transactions/by_uuid_and_user", uuid, user_id)
-            return None if row is None else row_to_transaction(row)
+            return None if row is None else convert_row(row)
         return await self._transactions.get(uuid)
 
     async def list_transactions(
@@ -276,7 +276,7 @@ class Reader:
             return None
         if known_at is not None:
             # This raises KnownAtInFutureError if more entries can still be recorded up to `known_at`.
-            _row_to_balance(await self._fetchrow("balances/at_date", user_id, None, known_at))
+            _convert_balance(await self._fetchrow("balances/at_date", user_id, None, known_at))
         # A timestamp can be ahead of the recorded time by at most this maximum, so entries that were recorded earlier
         # don't match.
         recorded_after = None if since is None else _subtract_tolerance(since, FUTURE_TOLERANCE_MAX)
@@ -294,7 +294,7 @@ class Reader:
         asked = describe_user_query(user_id, below=before)
         arguments = (user_id, above, before, since, until, kind, limit, posted)
         rows = await self._fetch_from_replica(asked, "transactions/page_of_user", *arguments)
-        found = [row_to_transaction(row) for row in rows]
+        found = [convert_row(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
 
@@ -306,7 +306,7 @@ class Reader:
             query, "transactions/page_of_shard", shard, after, limit + 1
         )
         page = rows[:limit]
-        transactions = [row_to_transaction(row[2:]) for row in page if row["kind"] != Kind.OPENING]
+        transactions = [convert_row(row[2:]) for row in page if row["kind"] != Kind.OPENING]
         return ShardPage(transactions, page[-1]["seq"] if page else after, len(rows) > limit)
 
     async def _read_balances(self, user_ids: list[int]) -> dict[int, int]:
@@ -314,7 +314,7 @@ class Reader:
 
     async def _read_transactions(self, uuids: list[UUID]) -> dict[UUID, Transaction]:
         rows = await self._fetch("transactions/by_uuid", uuids)
-        return {row["uuid"]: row_to_transaction(row) for row in rows}
+        return {row["uuid"]: convert_row(row) for row in rows}
 
     async def _fetchrow(self, name: str, *arguments: Any) -> Any:
         rows = await self._fetch(name, *arguments)
@@ -336,14 +336,14 @@ class Reader:
         return rows
 
 
-def row_to_transaction(row: Any) -> Transaction:
+def convert_row(row: Any) -> Transaction:
     """Convert a row to a transaction. The columns are the fields of `Transaction`, in their order."""
     fields: list[Any] = list(row)
     fields[-2] = Outcome(fields[-2])
     return Transaction(*fields)
 
 
-def _row_to_balance(row: Any) -> int | None:
+def _convert_balance(row: Any) -> int | None:
     if row["known_too_new"]:
         raise KnownAtInFutureError
     balance = row["balance"]

@@ -173,7 +173,7 @@ class SealStore:
         """
         return [_build_seal(*row) for row in await fetch(self._pool, "seals/last_of_each_shard")]
 
-    async def page(self, shard: int, after: int, limit: int) -> list[RecordedSeal]:
+    async def list_page(self, shard: int, after: int, limit: int) -> list[RecordedSeal]:
         """Return a page of a shard's seals that begin after a `seq`, in order.
 
         Raises:

@@ -180,7 +180,7 @@ class Webhooks(PooledStore):
         rows = await self._fetch("webhooks/page", 0, webhook_id, 1)
         return Webhook(*rows[0]) if rows else None
 
-    async def page(self, *, after_id: int, limit: int) -> list[Webhook]:
+    async def list_page(self, *, after_id: int, limit: int) -> list[Webhook]:
         """Return a page of webhooks, by id."""
         return [Webhook(*row) for row in await self._fetch("webhooks/page", after_id, None, limit)]
 

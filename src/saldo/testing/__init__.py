@@ -9,7 +9,7 @@ The fake applies the executable specification of the service's rules (`saldo.led
 with the service's own parser. One of Saldo's tests compares the fake with the service. The fake supports users,
 balances, and single and bulk transactions. It does not support events, proofs, webhooks, keys, the transaction log,
 metrics or the OpenAPI document. Requests for these get 501 `not_faked`, which the client raises as
-`UnexpectedAnswerError`.
+`UnexpectedResponseError`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class FakeSaldo:
         self.requests = 0
         self.transport: Final = httpx.MockTransport(self._handle)
         self._service = FakeService(decimals, limits or LedgerLimits())
-        self._mishaps: deque[Callable[[httpx.Request], httpx.Response]] = deque()
+        self._failures: deque[Callable[[httpx.Request], httpx.Response]] = deque()
         self._lock = threading.Lock()
 
     def client(self, *, retries: Retries = NO_PAUSES) -> Client:
@@ -64,36 +64,36 @@ class FakeSaldo:
 
     def lose_requests(self, count: int = 1) -> None:
         """Lose the next requests, as if no connection could be opened."""
-        self._mishaps.extend([self._lose_request] * count)
+        self._failures.extend([self._lose_request] * count)
 
-    def lose_answers(self, count: int = 1) -> None:
+    def lose_responses(self, count: int = 1) -> None:
         """Process the next requests, but break the connection before the response.
 
         When the client repeats such a request, it takes only a recorded outcome as final. After any other response it
         raises `OutcomeUnknownError`.
         """
-        self._mishaps.extend([self._lose_answer] * count)
+        self._failures.extend([self._lose_response] * count)
 
     def overload(self, count: int = 1) -> None:
         """Answer the next requests with 503 `overloaded`. Nothing is recorded."""
-        self._mishaps.extend([self._overload] * count)
+        self._failures.extend([self._overload] * count)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         with self._lock:
             self.requests += 1
-            mishap: Any = self._mishaps.popleft() if self._mishaps else self._answer
-            response: httpx.Response = mishap(request)
+            respond: Any = self._failures.popleft() if self._failures else self._respond
+            response: httpx.Response = respond(request)
             return response
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        return self._service.answer(request, self.now or datetime.now(UTC))
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        return self._service.respond(request, self.now or datetime.now(UTC))
 
     def _lose_request(self, request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("the fake can't be reached", request=request)
 
-    def _lose_answer(self, request: httpx.Request) -> httpx.Response:
-        self._answer(request)
+    def _lose_response(self, request: httpx.Request) -> httpx.Response:
+        self._respond(request)
         raise httpx.ReadError("the response of the fake is lost", request=request)
 
     def _overload(self, request: httpx.Request) -> httpx.Response:
-        return self._service.overload()
+        return self._service.build_overloaded_response()

@@ -51,7 +51,7 @@ UNSUPPORTED_PATHS: Final = (
 is not supported."""
 
 _NDJSON: Final = "application/x-ndjson"
-_IN_LINES: Final = ("balance", "needed", "differing_fields", "recorded", "errors")
+_LINE_MEMBERS: Final = ("balance", "needed", "differing_fields", "recorded", "errors")
 
 Query = dict[str, str]
 Handler = Callable[[httpx.Request, Query, datetime, str], httpx.Response]
@@ -62,7 +62,7 @@ class FakeService:
 
     def __init__(self, decimals: int, limits: LedgerLimits) -> None:
         self._ledger = SpecifiedLedger(limits)
-        self._reading = ParserOptions(UTC, decimals, AMOUNT_MAX, NAME_LENGTH_MAX)
+        self._options = ParserOptions(UTC, decimals, AMOUNT_MAX, NAME_LENGTH_MAX)
         self._users: dict[int, tuple[str, datetime]] = {}
         self._owners: dict[UUID, int] = {}
         paged = ("limit", "cursor")
@@ -70,30 +70,32 @@ class FakeService:
             ("POST", "/v1/user", (), self._create_user),
             ("GET", "/v1/user", ("name", *paged), self._list_users),
             ("GET", "/v1/user/([^/]+)", (), self._get_user),
-            ("GET", "/v1/user/([^/]+)/balance", ("date", "before", "known_at"), self._balance),
+            ("GET", "/v1/user/([^/]+)/balance", ("date", "before", "known_at"), self._get_balance),
             (
                 *("GET", "/v1/user/([^/]+)/transactions"),
                 ("from", "to", "type", "known_at", *paged),
                 self._list_transactions,
             ),
-            ("POST", "/v1/transaction", (), self._post),
+            ("POST", "/v1/transaction", (), self._post_transaction),
             ("GET", "/v1/transaction/([^/]+)", ("user_id",), self._get_transaction),
-            ("POST", "/v1/transactions", ("atomic",), self._post_many),
-            ("GET", "/healthz/(live|ready|startup)", (), self._health),
+            ("POST", "/v1/transactions", ("atomic",), self._post_transactions),
+            ("GET", "/healthz/(live|ready|startup)", (), self._get_health),
         ]
 
-    def answer(self, request: httpx.Request, now: datetime) -> httpx.Response:
+    def respond(self, request: httpx.Request, now: datetime) -> httpx.Response:
         """Return the service's response to a request at a time."""
         try:
             return self._route(request, now)
         except InvalidRequestError as error:
-            return _problem(problems.create_invalid_problem(error.faults))
+            return _build_problem_response(problems.build_invalid_problem(error.faults))
         except FakeProblemError as error:
-            return _problem(error.problem)
+            return _build_problem_response(error.problem)
 
-    def overload(self) -> httpx.Response:
+    def build_overloaded_response(self) -> httpx.Response:
         """Return the response of an overloaded service."""
-        return _problem(FakeProblem("overloaded", "Nothing was recorded."), {"retry-after": "0"})
+        return _build_problem_response(
+            FakeProblem("overloaded", "Nothing was recorded."), {"retry-after": "0"}
+        )
 
     def _route(self, request: httpx.Request, now: datetime) -> httpx.Response:
         for method, pattern, names, handler in self._routes:
@@ -111,22 +113,22 @@ class FakeService:
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
         _check_content_type(request)
-        name = parse_name(request.content, self._reading)
+        name = parse_name(request.content, self._options)
         for user_id, (taken, _created_at) in self._users.items():
             if taken == name:
-                raise FakeProblemError(problems.name_taken(user_id))
+                raise FakeProblemError(problems.build_name_taken(user_id))
         user_id, uuid = len(self._users) + 1, uuid4()
         entry = self._ledger.create_user(user_id, uuid, now)
         self._users[user_id] = name, entry.recorded_at
         self._owners[uuid] = user_id
-        return _json(self._user(user_id), 201)
+        return _build_json_response(self._build_user(user_id), 201)
 
     def _list_users(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
         name = query.get("name")
-        wanted = None if name is None else parse_user_name(name, self._reading)
+        wanted = None if name is None else parse_user_name(name, self._options)
         after = parse_cursor("users", query.get("cursor")) or 0
         found = [
             user_id
@@ -134,21 +136,21 @@ class FakeService:
             if user_id > after and wanted in (None, name)
         ]
         following = format_cursor("users", found[limit - 1]) if len(found) > limit else None
-        return _json(
-            {"items": [self._user(each) for each in found[:limit]], "next_cursor": following}
+        return _build_json_response(
+            {"items": [self._build_user(each) for each in found[:limit]], "next_cursor": following}
         )
 
     def _get_user(
         self, request: httpx.Request, query: Query, now: datetime, user_id: str
     ) -> httpx.Response:
-        return _json(self._user(self._find_user(user_id)))
+        return _build_json_response(self._build_user(self._find_user(user_id)))
 
-    def _balance(
+    def _get_balance(
         self, request: httpx.Request, query: Query, now: datetime, user_id: str
     ) -> httpx.Response:
         number = parse_user_id(user_id)
         date, before, known_at = (
-            parse_query_instant(name, query.get(name), self._reading)
+            parse_query_instant(name, query.get(name), self._options)
             for name in ("date", "before", "known_at")
         )
         if date is not None and before is not None:
@@ -157,10 +159,10 @@ class FakeService:
         self._find_user(user_id)
         moment = date if before is None else before - MICROSECOND
         balance = self._ledger.get_balance(number, moment, known_at)
-        return _json(
+        return _build_json_response(
             {
                 "user_id": number,
-                "balance": self._money(balance),
+                "balance": self._format_money(balance),
                 "date": date and format_instant(date),
                 "before": before and format_instant(before),
                 "known_at": known_at and format_instant(known_at),
@@ -175,8 +177,8 @@ class FakeService:
         number = parse_user_id(user_id)
         listing = f"transactions {number}"
         before = parse_cursor(listing, query.get("cursor"))
-        since, until = parse_range(query.get("from"), query.get("to"), self._reading)
-        known_at = parse_query_instant("known_at", query.get("known_at"), self._reading)
+        since, until = parse_range(query.get("from"), query.get("to"), self._options)
+        known_at = parse_query_instant("known_at", query.get("known_at"), self._options)
         kind = parse_kind(query.get("type"))
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
         _check_known_at(known_at, now)
@@ -193,8 +195,8 @@ class FakeService:
         ]
         more = len(found) > limit
         following = format_cursor(listing, found[limit - 1].number) if more else None
-        items = [self._transaction(entry) for entry in found[:limit]]
-        return _json({"items": items, "next_cursor": following})
+        items = [self._build_transaction(entry) for entry in found[:limit]]
+        return _build_json_response({"items": items, "next_cursor": following})
 
     def _get_transaction(
         self, request: httpx.Request, query: Query, now: datetime, uuid: str
@@ -208,41 +210,45 @@ class FakeService:
             if owner not in {None, entry.user_id}:
                 break
             if entry.uuid == wanted and entry.kind is not Kind.OPENING:
-                return _json(self._transaction(entry))
+                return _build_json_response(self._build_transaction(entry))
         raise FakeProblemError(
             FakeProblem("transaction_not_found", f"There is no transaction {wanted}.")
         )
 
-    def _post(self, request: httpx.Request, query: Query, now: datetime, _: str) -> httpx.Response:
+    def _post_transaction(
+        self, request: httpx.Request, query: Query, now: datetime, _: str
+    ) -> httpx.Response:
         _check_content_type(request)
         key = request.headers.get("idempotency-key")
-        wanted = parse_transaction(request.content, key, self._reading)
+        wanted = parse_transaction(request.content, key, self._options)
         decision = self._decide(self._ledger, wanted, now)
         headers = {"idempotent-replayed": "true"} if decision.replayed else {}
         if decision.outcome is Outcome.POSTED:
-            return _json(
-                problems.format_recorded(wanted.uuid, decision, self._reading.decimals),
+            return _build_json_response(
+                problems.format_recorded(wanted.uuid, decision, self._options.decimals),
                 200,
                 headers,
             )
-        return _problem(problems.refusal_problem(wanted, decision, self._reading.decimals), headers)
+        return _build_problem_response(
+            problems.build_refusal_problem(wanted, decision, self._options.decimals), headers
+        )
 
-    def _post_many(
+    def _post_transactions(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
         items: list[tuple[int, TransactionRequest | InvalidRequestError]]
         if request.headers.get("content-type") == _NDJSON:
             lines = enumerate(request.content.splitlines(), start=1)
-            items = [(number, self._read_line(line)) for number, line in lines if line.strip()]
+            items = [(number, self._parse_line(line)) for number, line in lines if line.strip()]
         else:
             _check_content_type(request)
-            array = parse_transactions(request.content, ARRAY_ITEMS_MAX, self._reading)
+            array = parse_transactions(request.content, ARRAY_ITEMS_MAX, self._options)
             items = list(enumerate(array, start=1))
         if query.get("atomic") == "true":
             self._try_atomic([item for _number, item in items], now)
-        outcomes = [self._line(number, item, now) for number, item in items]
+        outcomes = [self._build_outcome_line(number, item, now) for number, item in items]
         if request.headers.get("content-type") != _NDJSON:
-            return _json(outcomes, 200)
+            return _build_json_response(outcomes, 200)
         content = b"".join(encode_json(outcome) + b"\n" for outcome in outcomes)
         return httpx.Response(200, content=content, headers={"content-type": _NDJSON})
 
@@ -267,7 +273,7 @@ class FakeService:
             assert isinstance(item, TransactionRequest)
             (decision,) = ledger_copy.post([item], now)
             if decision.outcome is not Outcome.POSTED:
-                problem = problems.refusal_problem(item, decision, self._reading.decimals)
+                problem = problems.build_refusal_problem(item, decision, self._options.decimals)
                 members: dict[str, Any] = {"item": index, "uuid": str(item.uuid)}
                 if "errors" in problem.members:
                     pairs = [
@@ -276,28 +282,28 @@ class FakeService:
                     members |= problems.build_errors_member(*pairs)
                 raise FakeProblemError(problem._replace(members=members))
 
-    def _read_line(self, line: bytes) -> TransactionRequest | InvalidRequestError:
+    def _parse_line(self, line: bytes) -> TransactionRequest | InvalidRequestError:
         try:
-            return parse_transaction(line, None, self._reading)
+            return parse_transaction(line, None, self._options)
         except InvalidRequestError as error:
             return error
 
-    def _line(
+    def _build_outcome_line(
         self, number: int, item: TransactionRequest | InvalidRequestError, now: datetime
     ) -> dict[str, Any]:
         if isinstance(item, InvalidRequestError):
             uuid = item.uuid and str(item.uuid)
-            return _problem_line(number, problems.create_invalid_problem(item.faults)) | {
+            return _build_problem_line(number, problems.build_invalid_problem(item.faults)) | {
                 "uuid": uuid
             }
         decision = self._decide(self._ledger, item, now)
         decided = {"number": decision.number, "replayed": decision.replayed}
         if decision.outcome is Outcome.POSTED:
-            balance = self._money(decision.balance or 0)
+            balance = self._format_money(decision.balance or 0)
             posted = {"line": number, "status": 200, "code": "posted", "uuid": str(item.uuid)}
             return posted | {"balance": balance} | decided
-        problem = problems.refusal_problem(item, decision, self._reading.decimals)
-        line = _problem_line(number, problem) | {"uuid": str(item.uuid)}
+        problem = problems.build_refusal_problem(item, decision, self._options.decimals)
+        line = _build_problem_line(number, problem) | {"uuid": str(item.uuid)}
         return line | decided if decision.outcome.is_recorded else line
 
     def _decide(
@@ -310,39 +316,39 @@ class FakeService:
 
     # --- the rest -----------------------------------------------------------------------------
 
-    def _health(
+    def _get_health(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
-        return _json({"status": "ok"})
+        return _build_json_response({"status": "ok"})
 
     def _find_user(self, text: str) -> int:
         number = parse_user_id(text)
         if number not in self._users:
-            raise FakeProblemError(problems.user_not_found(number))
+            raise FakeProblemError(problems.build_user_not_found(number))
         return number
 
-    def _user(self, user_id: int) -> dict[str, Any]:
+    def _build_user(self, user_id: int) -> dict[str, Any]:
         name, created_at = self._users[user_id]
-        balance = self._money(self._ledger.get_balance(user_id, None))
+        balance = self._format_money(self._ledger.get_balance(user_id, None))
         created = format_instant(created_at)
         return {"id": user_id, "name": name, "balance": balance, "created_at": created}
 
-    def _transaction(self, entry: Entry) -> dict[str, Any]:
+    def _build_transaction(self, entry: Entry) -> dict[str, Any]:
         assert entry.timestamp is not None
         return {
             "uuid": str(entry.uuid),
             "type": KIND_NAMES[entry.kind],
-            "amount": self._money(abs(entry.amount)),
+            "amount": self._format_money(abs(entry.amount)),
             "user_id": entry.user_id,
             "timestamp": format_instant(entry.timestamp),
             "outcome": entry.outcome.name.lower(),
-            "balance": self._money(entry.balance),
+            "balance": self._format_money(entry.balance),
             "number": entry.number,
             "recorded_at": format_instant(entry.recorded_at),
         }
 
-    def _money(self, minor: int) -> str:
-        return format_money(minor, self._reading.decimals)
+    def _format_money(self, minor: int) -> str:
+        return format_money(minor, self._options.decimals)
 
 
 def _read_query(query: bytes, names: Iterable[str]) -> Query:
@@ -376,7 +382,7 @@ def _check_known_at(known_at: datetime | None, now: datetime) -> None:
         )
 
 
-def _json(
+def _build_json_response(
     value: object, status: int = 200, headers: dict[str, str] | None = None
 ) -> httpx.Response:
     return httpx.Response(
@@ -386,7 +392,9 @@ def _json(
     )
 
 
-def _problem(problem: FakeProblem, headers: dict[str, str] | None = None) -> httpx.Response:
+def _build_problem_response(
+    problem: FakeProblem, headers: dict[str, str] | None = None
+) -> httpx.Response:
     body = {
         "type": f"urn:saldo:problem:{problem.code}",
         "title": problem.code.replace("_", " "),
@@ -401,7 +409,7 @@ def _problem(problem: FakeProblem, headers: dict[str, str] | None = None) -> htt
     )
 
 
-def _problem_line(number: int, problem: FakeProblem) -> dict[str, Any]:
-    shown = {name: problem.members[name] for name in _IN_LINES if name in problem.members}
+def _build_problem_line(number: int, problem: FakeProblem) -> dict[str, Any]:
+    shown = {name: problem.members[name] for name in _LINE_MEMBERS if name in problem.members}
     head = {"line": number, "status": problem.status, "code": problem.code, "uuid": None}
     return head | shown | {"detail": problem.detail}

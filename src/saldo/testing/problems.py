@@ -55,12 +55,12 @@ def build_errors_member(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
-def create_invalid_problem(faults: Sequence[InvalidField]) -> FakeProblem:
+def build_invalid_problem(faults: Sequence[InvalidField]) -> FakeProblem:
     pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
     return FakeProblem("invalid", summarize_faults(faults), build_errors_member(*pairs))
 
 
-def user_not_found(user_id: int) -> FakeProblem:
+def build_user_not_found(user_id: int) -> FakeProblem:
     return FakeProblem(
         "user_not_found",
         f"There is no user {user_id}.",
@@ -68,7 +68,7 @@ def user_not_found(user_id: int) -> FakeProblem:
     )
 
 
-def name_taken(user_id: int) -> FakeProblem:
+def build_name_taken(user_id: int) -> FakeProblem:
     members = {"user_id": user_id} | build_errors_member(("name", "is taken"))
     return FakeProblem("name_taken", f"The name is taken by user {user_id}.", members)
 
@@ -91,7 +91,9 @@ def format_recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, 
     }
 
 
-def refusal_problem(request: TransactionRequest, decision: Decision, decimals: int) -> FakeProblem:
+def build_refusal_problem(
+    request: TransactionRequest, decision: Decision, decimals: int
+) -> FakeProblem:
     """Return the problem of a transaction that was not posted."""
     code = decision.outcome.name.lower()
     match decision.outcome:
@@ -107,9 +109,9 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
                 code, "This outcome is final: to try again, use a new uuid.", members
             )
         case Outcome.UUID_CONFLICT:
-            return _conflict(request, decision, decimals)
+            return _build_conflict_problem(request, decision, decimals)
         case Outcome.USER_NOT_FOUND:
-            return user_not_found(request.user_id)
+            return build_user_not_found(request.user_id)
         case _:
             message = "is not one that this ledger takes"
             return FakeProblem(
@@ -117,7 +119,9 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
             )
 
 
-def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> FakeProblem:
+def _build_conflict_problem(
+    request: TransactionRequest, decision: Decision, decimals: int
+) -> FakeProblem:
     differing = find_differing_fields(request, decision) or ["uuid"]
     shown: dict[str, Any] = {}
     if decision.amount:

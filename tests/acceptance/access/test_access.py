@@ -106,7 +106,7 @@ def code(answer: httpx.Response) -> tuple[int, str | None]:
     return answer.status_code, answer.json().get("code")
 
 
-async def test_every_route_asks_for_a_valid_key_with_its_scope(api: Api) -> None:
+async def test_every_route_requires_a_valid_key_with_its_scope(api: Api) -> None:
     keys = {scope: (await api.key(scope))["key"] for scope in Scope}
     revoked = await api.key("admin")
     assert (await api.admin.delete(f"/v1/key/{revoked['id']}")).json()["valid"] is False
@@ -153,7 +153,7 @@ async def test_every_route_asks_for_a_valid_key_with_its_scope(api: Api) -> None
         *("/metrics/", "//metrics", "/nothing", "/docs/%2e%2e/v1/key", "/v1/user/../key"),
     ],
 )
-async def test_no_spelling_of_a_path_gets_around(api: Api, path: str) -> None:
+async def test_no_spelling_of_a_path_bypasses_authentication(api: Api, path: str) -> None:
     sent = httpx.Request("GET", "http://localhost/")
     sent.url = sent.url.copy_with(raw_path=path.encode())
     sent.headers["host"] = "localhost"
@@ -162,7 +162,7 @@ async def test_no_spelling_of_a_path_gets_around(api: Api, path: str) -> None:
     assert "items" not in answer.text and "saldo_http" not in answer.text
 
 
-async def test_a_key_of_some_users_is_about_them_only(api: Api) -> None:
+async def test_key_limited_to_users_accesses_only_these_users(api: Api) -> None:
     own, other = await api.user(), await api.user()
     key = await api.key("read", "write", user_ids=[own])
     client = api.client(key["key"])
@@ -212,7 +212,7 @@ async def test_a_key_of_some_users_is_about_them_only(api: Api) -> None:
     assert (await api.admin.get(f"/v1/user/{other}/balance")).json()["balance"] == "1.00"
 
 
-async def test_a_conflict_tells_nothing_of_a_transaction_that_the_key_may_not_read(
+async def test_conflict_reveals_nothing_of_a_transaction_that_the_key_may_not_read(
     api: Api,
 ) -> None:
     """Compare the answers byte by byte, for every recorded transaction and every guess at its content."""
@@ -387,7 +387,7 @@ async def test_other_processes_learn_of_new_and_revoked_keys(own_ledger: Databas
         assert (await there.client(key["key"]).get("/v1/user")).status_code == 401
 
 
-async def test_a_key_that_nobody_knows_asks_the_database_seldom(api: Api) -> None:
+async def test_unknown_keys_cause_few_database_queries(api: Api) -> None:
     asked = 0
     version = api.front.service.keys.read_version
 
@@ -402,7 +402,7 @@ async def test_a_key_that_nobody_knows_asks_the_database_seldom(api: Api) -> Non
     assert 1 <= asked <= 3
 
 
-async def test_a_key_is_kept_as_a_hash(
+async def test_only_the_hash_of_a_key_is_stored(
     api: Api, own_ledger: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -415,7 +415,7 @@ async def test_a_key_is_kept_as_a_hash(
     assert "was made by SALDO_ADMIN_KEY" in caplog.text
 
 
-async def test_without_any_key_only_this_machine_is_answered(own_ledger: Database) -> None:
+async def test_service_without_keys_accepts_only_this_machine(own_ledger: Database) -> None:
     async with serve(own_ledger, admin_key=None) as api:
         for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
             assert (await api.client(host=host).get("/v1/user")).status_code == 200
@@ -441,7 +441,7 @@ async def test_without_any_key_only_this_machine_is_answered(own_ledger: Databas
 
 
 @pytest.mark.parametrize("path", ["/v1/user", "/console/users"])
-async def test_without_any_key_requests_of_proxies_and_other_machines_are_refused(
+async def test_service_without_keys_rejects_proxies_and_other_machines(
     own_ledger: Database, path: str
 ) -> None:
     async with serve(own_ledger, admin_key=None) as api:
@@ -468,7 +468,7 @@ async def test_without_any_key_requests_of_proxies_and_other_machines_are_refuse
         assert await get_status() == 200
 
 
-async def test_a_service_that_has_seen_a_key_stays_locked(own_ledger: Database) -> None:
+async def test_service_requires_keys_for_ever_after_the_first_key(own_ledger: Database) -> None:
     """Delete all rows of the table of keys, as a failover, a restore or a person may do."""
 
     def change(statement: str) -> None:
@@ -503,7 +503,9 @@ async def test_requests_for_unknown_keys_do_not_enable_authentication(own_ledger
         assert (await client.get("/v1/user")).status_code == 401
 
 
-async def test_insecure_answers_under_its_own_names_and_no_other_site(own_ledger: Database) -> None:
+async def test_insecure_service_accepts_only_its_own_host_names_and_origins(
+    own_ledger: Database,
+) -> None:
     """Send the Host header of a page whose domain resolves to the service (DNS rebinding)."""
     async with serve(own_ledger, admin_key=None, insecure=True, hosts="Saldo.example,saldo") as api:
         for host in ("saldo.example", "saldo:8000", "192.0.2.7:8000", "[2001:db8::1]", "localhost"):
@@ -516,7 +518,7 @@ async def test_insecure_answers_under_its_own_names_and_no_other_site(own_ledger
         assert (await api.client(**other).get("/v1/user")).status_code == 403
 
 
-async def test_more_requests_than_the_rate_are_told_when_to_come_back(own_ledger: Database) -> None:
+async def test_requests_above_the_rate_limit_get_retry_after(own_ledger: Database) -> None:
     async with serve(own_ledger, rate_requests_per_second=0.001, rate_burst=3) as api:
         key, other = await api.key("read", "write"), await api.key("read")
         user_id = await api.user()
@@ -546,7 +548,7 @@ async def test_each_transaction_of_an_array_counts(own_ledger: Database) -> None
         assert (answer.status_code, int(answer.headers["retry-after"]) > 7000) == (429, True)
 
 
-async def test_an_array_does_not_close_the_way_for_long(own_ledger: Database) -> None:
+async def test_array_does_not_block_later_requests_for_long(own_ledger: Database) -> None:
     async with serve(
         own_ledger, rate_requests_per_second=0.1, rate_burst=3, rate_debt_seconds_max=60
     ) as api:
@@ -627,7 +629,7 @@ async def test_tokens_are_accepted_with_their_scopes(
         assert provider.asked == 1
 
 
-async def test_forged_and_foreign_tokens_are_refused(
+async def test_forged_and_foreign_tokens_are_rejected(
     own_ledger: Database, provider: Provider
 ) -> None:
     provider.add("thief", "RS256", provider.keys["rsa"][1], published=False)
@@ -664,7 +666,7 @@ async def test_forged_and_foreign_tokens_are_refused(
             assert token not in answer.text
 
 
-async def test_the_providers_new_key_is_found_and_its_old_one_forgotten(
+async def test_new_key_of_the_provider_is_found_and_its_old_key_dropped(
     own_ledger: Database, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -683,7 +685,7 @@ async def test_the_providers_new_key_is_found_and_its_old_one_forgotten(
         assert (await old.get("/v1/user")).status_code == 401
 
 
-async def test_a_token_may_be_about_some_users(own_ledger: Database, provider: Provider) -> None:
+async def test_token_can_be_limited_to_users(own_ledger: Database, provider: Provider) -> None:
     given = of(provider, jwt_users_claim="account", jwt_scope_prefix="saldo:")
     async with serve(own_ledger, **given | {"admin_key": ADMIN_KEY}) as api:
         own, other = await api.user(), await api.user()
@@ -709,7 +711,7 @@ async def test_a_token_may_be_about_some_users(own_ledger: Database, provider: P
                         assert answer.status_code == 403, (method, path)
 
 
-async def test_a_token_says_whose_it_is_what_for_and_not_for_too_long(
+async def test_token_requires_a_subject_an_audience_and_a_limited_lifetime(
     own_ledger: Database, provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = int(datetime.now(UTC).timestamp())
@@ -745,7 +747,7 @@ async def test_a_token_says_whose_it_is_what_for_and_not_for_too_long(
         assert (await api.client(token).get("/v1/user/1")).status_code == 401
 
 
-async def test_unknown_keys_of_a_provider_are_looked_for_seldom_and_told_as_they_are(
+async def test_unknown_key_ids_cause_few_requests_to_the_provider(
     own_ledger: Database, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Check that made-up keys cause no flood of requests to the provider, and that known keys outlive its failure."""
@@ -771,7 +773,7 @@ async def test_unknown_keys_of_a_provider_are_looked_for_seldom_and_told_as_they
         assert "is not among" in await unknown()
 
 
-async def test_no_key_but_an_admins_manages_keys_or_webhooks(api: Api) -> None:
+async def test_only_admin_keys_manage_keys_and_webhooks(api: Api) -> None:
     """Check keys of all other scopes; none may even manage itself."""
     other, user = await api.key("admin"), await api.user()
     hook = (await api.admin.post("/v1/webhook", json={"url": "https://example.com/"})).json()["id"]
@@ -844,7 +846,7 @@ async def test_failing_provider_is_logged_without_its_url(
     assert not [line for line in told if secret in line or "\n" in line]
 
 
-async def test_a_key_has_so_many_subscribers_and_leaves_room_for_others(
+async def test_subscribers_of_one_key_are_limited_and_others_can_subscribe(
     own_ledger: Database,
 ) -> None:
     async with serve(own_ledger, events_subscribers_of_key_max=2) as api:

@@ -77,7 +77,7 @@ def test_all_headers_that_a_client_sends_are_allowed(shared_service: ServiceProc
         assert refused.status_code == 400 and ALLOWED not in refused.headers
 
 
-def test_every_kind_of_answer_can_be_read_by_that_page_alone(
+def test_only_pages_of_the_configured_origins_can_read_responses(
     shared_service: ServiceProcess,
 ) -> None:
     with page(shared_service, SHOP) as shop, page(shared_service, OTHER) as other:

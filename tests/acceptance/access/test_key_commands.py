@@ -44,7 +44,7 @@ def status(url: str, key: str | None, path: str = "/v1/user") -> int:
     return httpx.get(f"{url}{path}", headers=headers).status_code
 
 
-async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> None:
+async def test_operator_creates_replaces_and_revokes_keys(tmp_path: Path) -> None:
     with run_service_process(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
         assert status(running.url, None) == 200
         number, key = create_key(
@@ -72,7 +72,7 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
                 pass
             httpx.post(
                 f"{running.url}/v1/user",
-                json={"name": "Artem"},
+                json={"name": "user-7341"},
                 headers={"authorization": f"Bearer {key}"},
             ).raise_for_status()
             blocks = [block async for block in subscriber.blocks()]
@@ -119,7 +119,7 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("keys")
 
 
-def test_without_a_key_it_does_not_start_where_strangers_reach_it(tmp_path: Path) -> None:
+def test_service_without_keys_does_not_start_on_a_public_address(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::"):
         refused = saldo(tmp_path, "serve", "--host", host, "--port", "0")
         assert refused.returncode == 2
@@ -142,7 +142,7 @@ def start_service(directory: Path, **settings: str) -> None:
         running.end()
 
 
-def test_a_key_of_the_settings_must_be_long_and_is_never_shown(tmp_path: Path) -> None:
+def test_key_in_the_settings_must_be_long_and_is_never_shown(tmp_path: Path) -> None:
     for name in ("SALDO_ADMIN_KEY", "SALDO_METRICS_KEY"):
         found = saldo(tmp_path, "keys", "list", **{name: "too-short-but-secret"})
         assert found.returncode == 2

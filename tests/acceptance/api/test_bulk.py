@@ -198,7 +198,7 @@ async def test_invalid_bulk_requests_are_rejected(
     assert field in [error["field"] for error in answer.json()["errors"]]
 
 
-async def test_too_large_an_array_is_413(database_url: str) -> None:
+async def test_too_large_array_gets_413(database_url: str) -> None:
     async with run_service(
         create_settings(database_url, array_bytes_max=1000), database_url
     ) as app:
@@ -273,7 +273,7 @@ def _peak_memory_mb(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
-def test_a_client_that_sends_all_before_it_reads_is_answered_in_flat_memory(
+def test_client_that_reads_only_at_the_end_needs_no_more_memory(
     tmp_path: Path,
 ) -> None:
     with run_service_process(tmp_path) as running:
@@ -339,7 +339,9 @@ def test_stopping_service_ends_a_stream_with_a_503_line(tmp_path: Path) -> None:
             assert client.get(f"/v1/transaction/{outcome['uuid']}").status_code == 200
 
 
-async def test_a_stream_beyond_a_limit_is_refused_until_another_one_ends(database_url: str) -> None:
+async def test_stream_beyond_the_limit_is_rejected_until_another_one_ends(
+    database_url: str,
+) -> None:
     settings = create_settings(database_url, key_streams_max=1)
     async with run_service(settings, database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]

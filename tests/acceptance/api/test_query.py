@@ -85,7 +85,7 @@ async def _prepare_requests(
     return Asking(api, created.json()["id"], webhook.json()["id"]), operations
 
 
-async def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(
+async def test_unknown_parameter_is_rejected_and_the_known_ones_are_named(
     api: httpx.AsyncClient,
 ) -> None:
     asking, operations = await _prepare_requests(api)

@@ -38,7 +38,7 @@ def bodies(template: str) -> Iterator[tuple[str, str, bytes, str]]:
         yield "", name, body, request_bodies.LINES_TYPE
 
 
-async def test_an_answer_is_never_much_larger_than_the_request(api: httpx.AsyncClient) -> None:
+async def test_response_is_never_much_larger_than_the_request(api: httpx.AsyncClient) -> None:
     document = Document((await api.get("/openapi.json")).json())
     api.event_hooks = {}  # Large answers take long to validate; here only their size counts.
     templates = [
@@ -108,7 +108,7 @@ class _Counted(str):
         return str.__eq__(self, other)
 
 
-def test_the_search_for_a_name_given_twice_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_field_check_takes_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_body, "FIELDS_MAX", 10**6)
     names = [_Counted(f"{number:x}") for number in range(3000)]
     with pytest.raises(JsonError) as caught:

@@ -25,7 +25,7 @@ async def _events(database: Database, user_id: int) -> list[str]:
     try:
         log, shard = Log(pool), compute_shard(user_id)
         beginnings = dict.fromkeys(range(SHARDS), 0)
-        page = await log.page(beginnings, 100)
+        page = await log.read_page(beginnings, 100)
         after = await log.list_entries_after({shard: 0}, 100)
         places = [(entry.shard, entry.seq, entry.uuid) for entry in after]
         at = [entry for entry in await log.list_entries_at(places) if isinstance(entry, LogEntry)]

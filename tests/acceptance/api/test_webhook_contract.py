@@ -24,10 +24,10 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 @pytest.fixture(autouse=True)
 async def nothing_is_left(database_url: str) -> AsyncIterator[None]:
     store = await Webhooks.open(database_url, connections=1, timeout_seconds=10)
-    for webhook in await store.page(after_id=0, limit=1000):
+    for webhook in await store.list_page(after_id=0, limit=1000):
         await store.delete(webhook.id)
     yield
-    for webhook in await store.page(after_id=0, limit=1000):
+    for webhook in await store.list_page(after_id=0, limit=1000):
         await store.delete(webhook.id)
     store.terminate()
 

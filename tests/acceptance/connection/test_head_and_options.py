@@ -115,7 +115,7 @@ For example, a problem contains the request id, and a page sets a visitor's toke
 """
 
 
-def test_head_is_answered_as_get_without_a_body(
+def test_head_is_processed_as_get_without_a_body(
     shared_service: ServiceProcess, key: str, user_id: int
 ) -> None:
     paths = [*paths_of(shared_service, user_id), *OTHER_PATHS, *UNKNOWN]
@@ -150,9 +150,7 @@ WRONG_HEADS = {
 
 
 @pytest.mark.parametrize("more", WRONG_HEADS.values(), ids=WRONG_HEADS)
-def test_a_head_request_that_is_refused_gets_no_body(
-    shared_service: ServiceProcess, more: str
-) -> None:
+def test_rejected_head_request_gets_no_body(shared_service: ServiceProcess, more: str) -> None:
     received = exchange(shared_service, request("HEAD", "/v1/user/1", "", more) + FINAL_PROBE)
     head, _, rest = received.partition(b"\r\n\r\n")
     assert re.match(rb"HTTP/1.1 4\d\d ", head)

@@ -96,7 +96,9 @@ def post(body: bytes, headers: bytes = b"") -> bytes:
     return HEAD + headers + b"content-length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_one_too_many_is_refused_at_once_on_a_connection_that_stays(full: FullService) -> None:
+def test_excess_request_is_rejected_at_once_and_the_connection_stays_open(
+    full: FullService,
+) -> None:
     refused, again, probe = answers_of(
         exchange_in_turn(full.url, [post(deposit(full.user_id))] * 2)
     )

@@ -44,7 +44,7 @@ async def _ask_until_served(ask: Callable[[], Awaitable[int]]) -> int:
                 return status
 
 
-async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_path: Path) -> None:
+async def test_connections_beyond_the_limit_get_503_and_probes_are_answered(tmp_path: Path) -> None:
     with run_service_process(tmp_path, SALDO_CONNECTIONS_MAX=str(CONNECTIONS)) as running:
 
         async def post() -> httpx.Response:
@@ -174,7 +174,7 @@ def test_every_answer_has_the_headers_of_http(shared_service: ServiceProcess, us
 
 
 @pytest.mark.parametrize("sent", NOT_HTTP)
-def test_what_is_not_http_is_a_problem(shared_service: ServiceProcess, sent: bytes) -> None:
+def test_input_that_is_not_http_gets_a_problem(shared_service: ServiceProcess, sent: bytes) -> None:
     received = _exchange(shared_service, sent)
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
@@ -185,7 +185,7 @@ def test_what_is_not_http_is_a_problem(shared_service: ServiceProcess, sent: byt
 
 
 @pytest.mark.parametrize("path", ["/v1/user", "/v1/webhook", "/v1/transaction", "/v1/transactions"])
-def test_a_client_that_goes_away_within_its_body_is_no_fault_of_ours(
+def test_disconnection_during_the_body_is_not_counted_as_an_error(
     shared_service: ServiceProcess, path: str
 ) -> None:
     """Break off requests repeatedly, and check that they cause neither 5xx in the metrics nor tracebacks in the log."""

@@ -106,7 +106,7 @@ def assert_too_slow(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"", b"\r\n"], ids=["silent", "empty lines"])
-def test_who_asks_nothing_is_closed_without_a_word(
+def test_idle_connection_is_closed_without_a_response(
     shared_service: ServiceProcess, piece: bytes
 ) -> None:
     before = cut(shared_service, "head")
@@ -117,9 +117,7 @@ def test_who_asks_nothing_is_closed_without_a_word(
 
 
 @pytest.mark.parametrize("piece", [b"", b"a: b\r\n"], ids=["silent", "a header at a time"])
-def test_a_head_that_takes_too_long_is_told_so(
-    shared_service: ServiceProcess, piece: bytes
-) -> None:
+def test_slow_head_gets_a_timeout_response(shared_service: ServiceProcess, piece: bytes) -> None:
     with connect(shared_service.url) as connection:
         connection.sendall(PROBE)
         trickle(connection, piece)
@@ -139,7 +137,7 @@ def test_timeout_of_a_second_head_follows_the_first_answer(
 
 @pytest.mark.parametrize("piece", [b"", b" "], ids=["silent", "a byte at a time"])
 @pytest.mark.parametrize("path", ["transaction", "transactions", "user"])
-def test_a_body_that_takes_too_long_is_not_processed(
+def test_slow_body_is_not_processed(
     shared_service: ServiceProcess, user_id: int, path: str, piece: bytes
 ) -> None:
     body = deposit(user_id)
@@ -154,7 +152,7 @@ def test_a_body_that_takes_too_long_is_not_processed(
     assert count_transactions(shared_service, user_id) == 0
 
 
-def test_a_stream_that_stalls_is_ended_and_told_so_in_its_last_line(
+def test_stalled_stream_ends_with_a_problem_in_its_last_line(
     shared_service: ServiceProcess, user_id: int
 ) -> None:
     with connect(shared_service.url) as connection:
@@ -211,7 +209,7 @@ def test_streaming_client_may_read_after_sending_everything(
     assert received.endswith(b'{"status":"ok"}')
 
 
-def test_who_takes_nothing_of_an_answer_is_cut(shared_service: ServiceProcess) -> None:
+def test_client_that_reads_no_response_is_disconnected(shared_service: ServiceProcess) -> None:
     before = cut(shared_service, "answer")
     asset = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with connect(shared_service.url, receive_bytes=4096) as connection:
@@ -237,7 +235,7 @@ def test_client_that_keeps_sending_after_its_answer_is_cut(shared_service: Servi
     assert cut(shared_service, "end") == before + 1
 
 
-def test_no_more_than_so_much_is_read_for_nothing(shared_service: ServiceProcess) -> None:
+def test_discarded_input_is_limited(shared_service: ServiceProcess) -> None:
     with connect(shared_service.url) as connection:
         connection.sendall(POST + b"content-length: %d\r\n\r\n" % (10 * DISCARD_BYTES_MAX))
         sent = 0

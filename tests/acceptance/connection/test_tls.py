@@ -120,7 +120,7 @@ def test_a_stream_goes_over_tls_both_ways(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_two_versions_of_tls_are_spoken(
+def test_tls_1_2_and_1_3_are_supported(
     shared_service: ServiceProcess, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     context = ssl.create_default_context(cafile=authority.authority_file)
@@ -128,7 +128,9 @@ def test_two_versions_of_tls_are_spoken(
     assert httpx.get(f"{shared_service.url}/healthz/live", verify=context).status_code == 200
 
 
-def test_an_older_version_is_refused(shared_service: ServiceProcess, authority: Authority) -> None:
+def test_older_tls_version_is_rejected(
+    shared_service: ServiceProcess, authority: Authority
+) -> None:
     context = ssl.create_default_context(cafile=authority.authority_file)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning):

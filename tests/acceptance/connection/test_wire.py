@@ -219,7 +219,7 @@ CLOSING = {400, 431}
 @pytest.mark.parametrize(
     ("sent", "status", "count"), [row[1:] for row in POSTS], ids=[row[0] for row in POSTS]
 )
-def test_a_post_is_answered_once_and_posted_once_or_not_at_all(
+def test_ambiguous_post_gets_one_response_and_posts_at_most_once(
     shared_service: ServiceProcess, user_id: int, sent: Sent, status: int, count: int
 ) -> None:
     request = sent(deposit(user_id))
@@ -316,7 +316,7 @@ HEADS = [
 @pytest.mark.parametrize(
     ("sent", "status", "goes_on"), [row[1:] for row in HEADS], ids=[row[0] for row in HEADS]
 )
-def test_a_head_is_answered_and_what_follows_is_not_mistaken(
+def test_request_head_gets_its_response_and_later_data_is_parsed_correctly(
     shared_service: ServiceProcess, sent: bytes, status: int, goes_on: bool
 ) -> None:
     first, *rest = answers_of(exchange(shared_service.url, sent + FINAL_PROBE))
@@ -328,7 +328,7 @@ def test_a_head_is_answered_and_what_follows_is_not_mistaken(
 
 
 @pytest.mark.parametrize("name", [name.decode() for name in UNREPEATABLE_HEADERS])
-def test_a_header_that_says_what_a_request_is_is_there_once(
+def test_repeated_framing_header_is_rejected(
     shared_service: ServiceProcess, user_id: int, name: str
 ) -> None:
     twice = f"{name}: a\r\n{name.upper()}: b\r\n".encode()
@@ -340,7 +340,7 @@ def test_a_header_that_says_what_a_request_is_is_there_once(
     assert count_transactions(shared_service, user_id) == 0
 
 
-def test_what_comes_with_a_tunnel_or_an_upgrade_is_no_request_of_its_own(
+def test_data_after_connect_or_upgrade_is_not_parsed_as_a_request(
     shared_service: ServiceProcess, user_id: int
 ) -> None:
     """Check that the body of an upgrade request is not taken for a request of its own."""
@@ -391,7 +391,7 @@ def _send(connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
 
 
-def test_very_many_requests_at_once_are_all_answered_and_not_all_held(
+def test_many_pipelined_requests_are_answered_with_bounded_memory(
     shared_service: ServiceProcess,
 ) -> None:
     process = psutil.Process(shared_service.process.pid)

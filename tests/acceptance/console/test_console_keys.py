@@ -42,7 +42,7 @@ async def _items(api: Api, path: str) -> list[dict[str, Any]]:
         ("/console/webhooks", {"url": "https://example.com/x"}, "/v1/webhook", "whsec_"),
     ],
 )
-async def test_a_reload_makes_nothing_and_shows_no_secret(
+async def test_reload_creates_no_key_and_shows_no_secret(
     api: Api, person: Person, page: str, fields: dict[str, str], api_path: str, begins: str
 ) -> None:
     made = await person.send(page, fields)
@@ -72,7 +72,7 @@ async def test_replaced_key_is_shown_once(api: Api, person: Person) -> None:
 
 
 @pytest.mark.parametrize("planted", ["x.5%20saldo_planted", "5", ".", "%ff.%00"])
-async def test_nobody_else_has_a_secret_shown(person: Person, planted: str) -> None:
+async def test_no_other_visitor_is_shown_the_secret(person: Person, planted: str) -> None:
     person.client.cookies.set("saldo_shown", planted, path="/console/keys")
     answer = await person.get("/console/keys")
     assert answer.status_code == 200 and SECRET.search(answer.text) is None

@@ -62,7 +62,7 @@ def address(user_id: int, **fields: str) -> str:
     return str(httpx.URL(f"/console/users/{user_id}/confirm", params=wanted))
 
 
-async def test_after_an_unknown_outcome_every_way_on_keeps_the_uuid(
+async def test_every_link_after_an_unknown_outcome_keeps_the_uuid(
     api: Api, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user_id = await api.user()
@@ -133,7 +133,7 @@ async def test_get_of_an_invalid_page_does_not_claim_that_nothing_was_done(
     assert "Nothing was changed" not in answer.text
 
 
-async def test_a_form_that_is_sent_when_the_session_has_ended_leads_back_to_its_page(
+async def test_form_submitted_after_the_session_ended_returns_to_its_page(
     api: Api, own_ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saldo.console.session_cache.CACHE_SECONDS", 0.0)

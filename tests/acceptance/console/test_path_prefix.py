@@ -124,7 +124,7 @@ def test_no_link_and_no_redirect_leaves_the_prefix(proxy: StrippingProxy) -> Non
     sign_in = f"{PREFIX}/console/sign-in#"
     assert sign_in in walk.seen
     assert walk.send("/console/sign-in", "/console/sign-in", key=ADMIN_KEY) == "/console"
-    user = walk.send("/console/users/new", "/console/users/new", name=f"Olga {uuid4()}")
+    user = walk.send("/console/users/new", "/console/users/new", name=f"user-5120 {uuid4()}")
     api = httpx.Client(base_url=proxy.url, headers={"authorization": f"Bearer {ADMIN_KEY}"})
     number = int(user.rpartition("/")[2])
     for kind, amount in (("DEPOSIT", "5"), ("WITHDRAW", "1"), ("WITHDRAW", "100")):

@@ -440,7 +440,7 @@ async def test_posts_of_one_worker_reach_subscribers_of_all(tmp_path: Path) -> N
                 assert (seen.ids, seen.again) == (ledger.uuids, 0)
 
 
-async def test_only_so_many_subscribers(tmp_path: Path) -> None:
+async def test_subscribers_beyond_the_limit_are_rejected(tmp_path: Path) -> None:
     with run_service_process(tmp_path, SALDO_EVENTS_SUBSCRIBERS_MAX="2") as running:
         async with Subscriber(running.url), Subscriber(running.url) as second:
             async with Subscriber(running.url) as third:

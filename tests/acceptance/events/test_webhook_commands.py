@@ -46,7 +46,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
             )
             assert re.fullmatch(r"webhook 1, secret whsec_\S{44}\n", created.stdout), created
             async with httpx.AsyncClient(base_url=running.url) as client:
-                await client.post("/v1/user", json={"name": "Artem"})
+                await client.post("/v1/user", json={"name": "user-7341"})
                 await receiver.wait_for_count(1)
                 while "dead" not in (await run("deliveries", "1")).stdout.split():
                     pass
@@ -88,7 +88,7 @@ async def test_private_network_is_unreachable_unless_allowed(tmp_path: Path) -> 
                 assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")
                 url = receiver.url.replace("127.0.0.1", "localhost")
                 assert (await client.post("/v1/webhook", json={"url": url})).status_code == 201
-                await client.post("/v1/user", json={"name": "Artem"})
+                await client.post("/v1/user", json={"name": "user-7341"})
                 webhook: dict[str, Any] = {"attempts_failed": 0}
                 while not webhook["attempts_failed"]:
                     webhook = (await client.get("/v1/webhook/1")).json()

@@ -26,7 +26,7 @@ def _migrate(directory: Path, *options: str, **settings: str) -> subprocess.Comp
     )
 
 
-def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
+def test_service_starts_without_the_owners_url_after_a_migration(
     tmp_path: Path, machine_postgres: str
 ) -> None:
     with databases.create_database(machine_postgres) as database:

@@ -19,7 +19,7 @@ DRAIN_SECONDS = "600"
 """Drain time that is longer than any test; a second signal ends it."""
 
 SECONDS_MAX = 30
-DRAINING = "draining: not ready, stopping in"
+DRAINING = "draining: the readiness probe fails from now on"
 STARTED = "Application startup complete."
 
 _LIVE = b"GET /healthz/live HTTP/1.1\r\nhost: localhost\r\n\r\n"

@@ -185,7 +185,7 @@ def test_metrics_cover_all_workers(tmp_path: Path, workers: str) -> None:
         assert text.headers["content-type"].startswith("text/plain; version=")
 
 
-def test_each_line_of_the_log_is_json_and_says_which_request_it_is_about(tmp_path: Path) -> None:
+def test_each_log_line_is_json_with_the_id_of_its_request(tmp_path: Path) -> None:
     with run_service_process(tmp_path, SALDO_SLOW_LOG_SECONDS="0.000001") as running:
         user_id = create_user(running)
         post(running, user_id, "DEPOSIT", "1", traceparent=TRACEPARENT, **{"x-request-id": "mine"})
@@ -294,7 +294,7 @@ def test_collector_gets_the_spans_of_a_traced_request(tmp_path: Path) -> None:
         assert len([span for span in collector.spans if span.name == name]) == 1
 
 
-def test_logs_spans_and_metrics_have_nothing_of_what_clients_send(tmp_path: Path) -> None:
+def test_logs_spans_and_metrics_contain_no_data_of_clients(tmp_path: Path) -> None:
     """Search for names, amounts, keys and passwords at debug level, with every request slow and traced."""
     secret = "7391846205"
     settings = {

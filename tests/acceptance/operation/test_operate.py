@@ -84,7 +84,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
             SALDO_DATABASE_URL=embedded.service_role_url,
             SALDO_DATABASE_OWNER_URL=embedded.owner_role_url,
         ) as running:
-            httpx.post(f"{running.url}/v1/user", json={"name": "Artem"})
+            httpx.post(f"{running.url}/v1/user", json={"name": "user-7341"})
         yield embedded
     finally:
         embedded.stop()

@@ -140,7 +140,7 @@ def test_seal_chain_continues_after_a_kill(tmp_path: Path) -> None:
         assert verify_proof(proven, kept=[kept, seals(running)], chain=[chain])
 
 
-def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
+def test_seals_of_a_restored_ledger_differ_from_kept_seals_of_the_lost_one(
     tmp_path: Path,
 ) -> None:
     def saldo(*arguments: str) -> None:

@@ -209,10 +209,10 @@ def test_parquet_column_without_a_zone_is_in_the_importers_time_zone(
     monkeypatch.setattr(clock, "load_time_zone", lambda: ZoneInfo(ZONE))
     file = tmp_path / "times.parquet"
     _write_parquet(file, "1", kind)
-    meaning = parse_mapping((), signed=False, deposit="DEPOSIT", withdraw="WITHDRAW", identity=None)
+    mapping = parse_mapping((), signed=False, deposit="DEPOSIT", withdraw="WITHDRAW", identity=None)
     with open_row_file(file, Format.PARQUET, ",", ()) as table:
         (row,) = table.rows
-        request = RowMapper(meaning, table.columns).request(row)
+        request = RowMapper(mapping, table.columns).build_request(row)
     assert request.timestamp == MIDNIGHT.isoformat()
 
 

@@ -17,7 +17,7 @@ def test_operator_commands_print_json(tmp_path: Path) -> None:
         return saldo(*arguments, "--json", directory=tmp_path).json
 
     with run_service_process(tmp_path, SALDO_DATA_DIR=data, SALDO_WEBHOOK_ALLOW_PRIVATE="true"):
-        user = saldo.user("Artem")
+        user = saldo.user("user-7341")
         saldo("deposit", user, "5")
         saldo("webhooks", "create", "https://example.com/hook", directory=tmp_path)
         assert run_json("webhooks", "disable", "1") == {"id": 1, "state": "disabled"}

@@ -23,7 +23,7 @@ texts = st.one_of(
 )
 
 
-def meaning(*maps: str, signed: bool = False, identity: str | None = None):  # type: ignore[no-untyped-def]
+def build_mapping(*maps: str, signed: bool = False, identity: str | None = None):  # type: ignore[no-untyped-def]
     return parse_mapping(
         maps, signed=signed, deposit="DEPOSIT", withdraw="WITHDRAW", identity=identity
     )
@@ -40,10 +40,10 @@ def test_every_row_gives_a_transaction_or_a_reason(
 ) -> None:
     # The type is given by the sign of the amount, or by a column.
     maps = ("type=",) if signed else ()
-    reader = RowMapper(meaning(*maps, signed=signed, identity=identity), FIELDS)
+    reader = RowMapper(build_mapping(*maps, signed=signed, identity=identity), FIELDS)
     row = Row(number, number + 1, values)
     try:
-        request = reader.request(row)
+        request = reader.build_request(row)
     except InvalidRowError as error:
         assert str(error)
         return
@@ -60,15 +60,15 @@ def test_every_row_gives_a_transaction_or_a_reason(
         ).strip().casefold().startswith("w")
         assert request.amount == amount
     # The row's uuid never changes: not even in the file of rejected rows, where it has another line number.
-    again = Row(7, 8, reader.rejected_values(row))
-    same = RowMapper(meaning(*maps, signed=signed, identity=None), reader.rejected_columns)
-    assert same.uuid(again) == request.uuid
+    again = Row(7, 8, reader.build_rejected_values(row))
+    same = RowMapper(build_mapping(*maps, signed=signed, identity=None), reader.rejected_columns)
+    assert same.get_or_derive_uuid(again) == request.uuid
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 10**6), st.integers(1, 10**6))
 def test_derived_uuids_differ_by_row_and_by_name(name: str, one: int, other: int) -> None:
     def make_uuid(identity: str, number: int) -> UUID:
-        return RowMapper(meaning(identity=identity), FIELDS[1:]).uuid(
+        return RowMapper(build_mapping(identity=identity), FIELDS[1:]).get_or_derive_uuid(
             Row(number, number, [None] * 5)
         )
 
@@ -94,18 +94,18 @@ def test_contradictory_options_are_rejected(
     columns: tuple[str, ...], maps: tuple[str, ...], named: str
 ) -> None:
     with pytest.raises(CommandError, match=named):
-        RowMapper(meaning(*maps), columns)
+        RowMapper(build_mapping(*maps), columns)
 
 
 def test_signed_amounts_and_a_type_column_exclude_each_other() -> None:
     """Check that both together are rejected: a withdrawal whose amount has no sign would become a deposit."""
     with pytest.raises(CommandError, match="a column type"):
-        RowMapper(meaning(signed=True), FIELDS)
+        RowMapper(build_mapping(signed=True), FIELDS)
     row = Row(1, 2, [UUID_, "WITHDRAW", "5", "1", "", ""])
     with pytest.raises(InvalidRowError, match="has a type"):
-        RowMapper(meaning(signed=True), FIELDS, has_header=False).request(row)
-    passed_over = RowMapper(meaning("type=", signed=True), FIELDS)
-    assert isinstance(passed_over.request(row), Deposit)
+        RowMapper(build_mapping(signed=True), FIELDS, has_header=False).build_request(row)
+    passed_over = RowMapper(build_mapping("type=", signed=True), FIELDS)
+    assert isinstance(passed_over.build_request(row), Deposit)
 
 
 @pytest.mark.parametrize(
@@ -132,16 +132,16 @@ def test_signed_amounts_and_a_type_column_exclude_each_other() -> None:
 @pytest.mark.parametrize("signed", [True, False])
 def test_invalid_amount_names_its_column_and_character(text: str, named: str, signed: bool) -> None:
     maps = ("amount=Sum", "type=") if signed else ("amount=Sum",)
-    reader = RowMapper(meaning(*maps, signed=signed), ("uuid", "type", "Sum", "user_id"))
+    reader = RowMapper(build_mapping(*maps, signed=signed), ("uuid", "type", "Sum", "user_id"))
     with pytest.raises(InvalidRowError, match=re.escape(named)) as caught:
-        reader.request(Row(1, 2, (UUID_, "" if signed else "DEPOSIT", text, "1")))
+        reader.build_request(Row(1, 2, (UUID_, "" if signed else "DEPOSIT", text, "1")))
     assert str(caught.value).startswith("amount (column Sum) ")
 
 
 def test_negative_amount_names_the_option_signed() -> None:
-    reader = RowMapper(meaning(), FIELDS)
+    reader = RowMapper(build_mapping(), FIELDS)
     with pytest.raises(InvalidRowError, match=r"is negative: .*--signed"):
-        reader.request(Row(1, 2, (UUID_, "DEPOSIT", "-5", "1", "", "")))
+        reader.build_request(Row(1, 2, (UUID_, "DEPOSIT", "-5", "1", "", "")))
 
 
 @pytest.mark.parametrize("field", ["uuid", "user_id", "timestamp"])
@@ -149,7 +149,7 @@ def test_invisible_character_is_named_with_its_column(field: str) -> None:
     values = {"uuid": UUID_, "type": "DEPOSIT", "amount": "1", "user_id": "1", "timestamp": ""}
     values[field] += "\ufeff"
     with pytest.raises(InvalidRowError, match=rf"{field} .*U\+FEFF \(ZERO WIDTH NO-BREAK SPACE\)"):
-        RowMapper(meaning(), tuple(values)).request(Row(1, 2, tuple(values.values())))
+        RowMapper(build_mapping(), tuple(values)).build_request(Row(1, 2, tuple(values.values())))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_invisible_character_is_named_with_its_column(field: str) -> None:
 def test_signs(signed: bool, text: str, kind: type) -> None:
     maps = ("type=",) if signed else ()
     row = Row(1, 2, (UUID_, "DEPOSIT", text, "1", "", ""))
-    request = RowMapper(meaning(*maps, signed=signed), FIELDS).request(row)
+    request = RowMapper(build_mapping(*maps, signed=signed), FIELDS).build_request(row)
     assert type(request) is kind
     assert request.amount == text.lstrip("+-")
 
@@ -176,7 +176,7 @@ def test_types_written_as_words(words: tuple[str, str]) -> None:
     found: list[type | None] = []
     for text in ("Credit", "CREDIT", " debit ", "Debit", "Cr", "DR", ""):
         try:
-            found.append(type(reader.request(Row(1, 2, (UUID_, text, "1", "1", "", "")))))
+            found.append(type(reader.build_request(Row(1, 2, (UUID_, text, "1", "1", "", "")))))
         except InvalidRowError:
             found.append(None)
     known = [Deposit, Deposit, Withdrawal, Withdrawal, None, None, None]
@@ -197,6 +197,6 @@ def test_types_written_as_words(words: tuple[str, str]) -> None:
 )
 def test_missing_header_line_is_rejected_with_advice(heading: tuple[str, ...], named: str) -> None:
     with pytest.raises(CommandError, match=named) as caught:
-        RowMapper(meaning(), heading)
+        RowMapper(build_mapping(), heading)
     assert heading[0] in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -56,7 +56,7 @@ def _account_statement(amount: Decimal) -> AccountStatement:
         for signed in (amount, -amount)
     ]
     period = StatementPeriod(BEGIN, BEGIN + timedelta(days=1))
-    user = User(1, "Olga", amount, BEGIN)
+    user = User(1, "user-5120", amount, BEGIN)
     return AccountStatement(user, period, None, amount, entries, amount)
 
 
@@ -85,8 +85,10 @@ OUTPUTS: list[Callable[[Decimal], None]] = [
     lambda amount: output.print_fields([("balance", amount)]),
     lambda amount: output.print_table(("id", "balance"), [(1, amount)]),
     lambda amount: output.print_json({"balance": amount}),
-    lambda amount: output.print_json(statement.statement_to_json(_account_statement(amount))),
-    lambda amount: output.print_line(statement.statement_to_csv(_account_statement(amount))),
+    lambda amount: output.print_json(
+        statement.build_statement_document(_account_statement(amount))
+    ),
+    lambda amount: output.print_line(statement.format_statement_csv(_account_statement(amount))),
     *(_print_transactions, _print_events, _print_statement, _print_chart),
     *(_print_import, _print_import_document),
 ]

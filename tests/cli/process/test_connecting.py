@@ -27,14 +27,14 @@ ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 def test_service_is_found_by_the_data_directory(tmp_path: Path) -> None:
     with run_service_process(tmp_path) as running:
         here = Program()
-        ended = here("user", "create", "Artem", directory=tmp_path)
+        ended = here("user", "create", "user-7341", directory=tmp_path)
         assert ended.errors == f"saldo: using the service at {running.url}\n"
     assert not (tmp_path / "data/service.url").exists()
 
 
 def test_service_is_started_with_the_option_local(tmp_path: Path) -> None:
     here = Program()
-    ended = here("user", "create", "Artem", "--json", "--local", directory=tmp_path)
+    ended = here("user", "create", "user-7341", "--json", "--local", directory=tmp_path)
     assert "starting a temporary one on" in ended.errors
     # The command must not trust an address that a killed service has left behind.
     (tmp_path / "data/service.url").write_text("http://127.0.0.1:9\n")
@@ -268,7 +268,7 @@ def test_keys(tmp_path: Path) -> None:
         ended = nobody("user", "list", code=ExitCode.ACCESS_DENIED)
         assert "--key-file" in ended.errors
         admin = Program(SALDO_URL=running.url, SALDO_KEY=ADMIN_KEY)
-        user_id = admin.user("Artem")
+        user_id = admin.user("user-7341")
         file = tmp_path / "key"
         file.write_text(f"{ADMIN_KEY}\n")
         assert nobody("balance", user_id, "--key-file", str(file)).output == "0.00\n"
@@ -282,7 +282,7 @@ def test_keys(tmp_path: Path) -> None:
 def test_key_limited_to_some_users_cannot_export_everything(tmp_path: Path) -> None:
     with run_service_process(tmp_path, SALDO_ADMIN_KEY=ADMIN_KEY) as running:
         admin = Program(SALDO_URL=running.url, SALDO_KEY=ADMIN_KEY)
-        user_id = admin.user("Artem")
+        user_id = admin.user("user-7341")
         admin("deposit", user_id, "5")
         made = admin(
             *("keys", "create", "one", "--scope", "read", "--user", user_id, "--json"),

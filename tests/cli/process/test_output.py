@@ -30,7 +30,7 @@ NAMES = {
     "a\x9b31mb": r"a\u009b31mb",
     "a\u202e000": r"a\u202e000",
     "a\u2028b\nc": r"a\u2028b\u000ac",
-    "Zoë 🙂 \u2620": "Zoë 🙂 \u2620",
+    "été 🙂 \u2620": "été 🙂 \u2620",
 }
 """Names, each with its expected output."""
 

@@ -118,7 +118,7 @@ def _require_verification(
     )
 
 
-def test_a_ledger_over_verified_tls(
+def test_service_connects_to_the_database_with_verified_tls(
     server_url: str, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Migrate with one driver and post with the other."""
@@ -133,7 +133,7 @@ def test_a_ledger_over_verified_tls(
     assert "sslmode" not in caplog.text
 
 
-def test_a_server_of_another_authority_or_name_is_refused(
+def test_server_with_a_wrong_authority_or_name_is_rejected(
     server_url: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
     """Connect with each driver; the environment must not name an authority that the driver would trust instead."""

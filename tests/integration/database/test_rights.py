@@ -105,7 +105,7 @@ def history(connection: psycopg.Connection) -> object:
     ).fetchall()
 
 
-def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
+def test_service_role_cannot_alter_history(ledger: Ledger) -> None:
     owner = Roles.from_urls(ledger.database.owner_role_url, ledger.database.service_role_url).owner
     with psycopg.connect(ledger.database.service_role_url, autocommit=True) as connection:
         before = history(connection)
@@ -243,7 +243,7 @@ def test_one_role_for_owner_and_service_is_one_clear_line(
     )
 
 
-def test_a_role_that_could_alter_history_is_one_line_at_the_start(
+def test_role_that_could_alter_history_is_logged_at_the_start(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     def collect_warnings(url: str) -> list[str]:

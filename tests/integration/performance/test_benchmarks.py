@@ -304,7 +304,7 @@ def test_cluster_model_reproduces_its_inputs_and_scales() -> None:
     ]
     cost = capacity.CallCost(runs)
     # The cost is 2,000 µs for 2 and 4,000 µs for 32, so it grows by half for each fourfold.
-    assert [round(cost.of(size)) for size in (2, 8, 32)] == [2000, 2828, 4000]
+    assert [round(cost.estimate(size)) for size in (2, 8, 32)] == [2000, 2828, 4000]
     assert capacity.requests_in_call(4, 8) == 1
     assert capacity.requests_in_call(400, 8) == 10
     of = {

@@ -44,7 +44,7 @@ async def sending_to(destinations: DestinationPolicy = HERE) -> AsyncIterator[Ht
         "9" * 5000,
     ],
 )
-async def test_a_header_that_no_date_has_is_a_failed_attempt(
+async def test_invalid_date_in_a_header_makes_a_failed_attempt(
     receiver: Receiver, value: str
 ) -> None:
     receiver.behave = respond_always(build_response(503, f"retry-after: {value}"))
@@ -53,7 +53,7 @@ async def test_a_header_that_no_date_has_is_a_failed_attempt(
     assert attempt.failure == "answered 503"
 
 
-async def test_whatever_fails_in_judging_an_answer_is_a_failed_attempt(
+async def test_any_error_while_reading_a_response_makes_a_failed_attempt(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def judge(_: object) -> None:
@@ -76,7 +76,7 @@ async def test_whatever_fails_in_judging_an_answer_is_a_failed_attempt(
         b"",
     ],
 )
-async def test_no_failure_tells_the_path_or_the_query_of_the_url(
+async def test_no_failure_contains_the_path_or_the_query_of_the_url(
     receiver: Receiver, text: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -91,7 +91,7 @@ async def test_no_failure_tells_the_path_or_the_query_of_the_url(
         assert secret not in attempt.failure and secret not in caplog.text
 
 
-async def test_no_url_that_cannot_be_connected_to_is_told(receiver: Receiver) -> None:
+async def test_unreachable_url_is_not_logged(receiver: Receiver) -> None:
     """Use hosts that fail in different places: the URL parser, the HTTP client, name resolution."""
     async with sending_to() as sender:
         for host in ("a" * 64 + ".example", "nobody.invalid", "[::1", "127.0.0.1:99999", ""):
@@ -118,7 +118,7 @@ async def test_no_url_that_cannot_be_connected_to_is_told(receiver: Receiver) ->
         ),
     ],
 )
-async def test_a_destination_that_is_not_allowed_gets_nothing(
+async def test_forbidden_destination_receives_nothing(
     receiver: Receiver, destinations: DestinationPolicy, failure: str
 ) -> None:
     """Check that the current settings count, and not those at the webhook's creation."""

@@ -87,7 +87,7 @@ async def store(database_url: str) -> AsyncIterator[Webhooks]:
 
 
 async def delete_all(webhooks: Webhooks) -> None:
-    for webhook in await webhooks.page(after_id=0, limit=1000):
+    for webhook in await webhooks.list_page(after_id=0, limit=1000):
         await webhooks.delete(webhook.id)
 
 
@@ -171,7 +171,7 @@ async def test_each_attempt_is_signed_at_its_own_time(
         assert each.event["data"]["name"] == name
 
 
-async def test_an_event_is_verified_as_the_how_to_says(
+async def test_event_is_verified_with_the_code_of_the_howto(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
@@ -303,7 +303,7 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
     assert looks < 40
 
 
-async def test_an_endpoint_that_hangs_is_left_and_tried_again(
+async def test_hanging_endpoint_is_abandoned_and_retried(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
@@ -318,7 +318,7 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
     assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
 
 
-async def test_an_answer_without_an_end_is_an_answer(
+async def test_endless_response_of_an_endpoint_counts_as_a_response(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     """Check that the status decides, and that the body is neither awaited beyond the timeout nor read for ever."""
@@ -657,7 +657,7 @@ async def test_endpoint_with_too_many_pending_deliveries_gets_nothing_new(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "0.0.0.0"])
-async def test_a_name_that_leads_into_the_own_network_is_not_connected_to(
+async def test_name_that_resolves_to_a_private_address_is_not_connected_to(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str, address: str
 ) -> None:
     hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
@@ -694,7 +694,7 @@ async def test_unknown_name_is_a_failed_attempt(
     assert waiting.attempts >= 1
 
 
-async def test_a_name_that_leads_elsewhere_the_next_time_gets_nowhere(
+async def test_name_that_later_resolves_to_a_private_address_is_not_connected_to(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     """Let the name resolve first to a public address, where nothing answers, and then to the receiver."""

@@ -126,7 +126,7 @@ async def test_tracing_passes_scope_changes_to_the_server(
     assert exporter.get_finished_spans()
 
 
-async def test_a_stranger_does_not_decide_what_is_traced(
+async def test_traceparent_of_a_client_without_a_key_is_ignored(
     own_ledger: Database, exporter: InMemorySpanExporter
 ) -> None:
     tracing, key = (

@@ -373,7 +373,7 @@ async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSe
         await post(ledger, deposits(2, 2))
         await seal_all(seals)
     pages, after = [], 0
-    while page := await seals.page(2, after, 2):
+    while page := await seals.list_page(2, after, 2):
         pages += page
         after = page[-1].last_seq
     assert len(pages) == 5

@@ -278,7 +278,7 @@ async def one_round(pool: Any) -> AuditProgress:
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_whatever_is_done_is_found_where_it_was_done(
+def test_every_manipulation_is_found_at_its_place(
     name: str, ledger: Database, verify: Verify
 ) -> None:
     tamper, place = TAMPERINGS[name]
@@ -502,7 +502,7 @@ def test_entries_verified_before_sealing_are_read_again_for_their_seal(
     assert verify("--state", str(state)).places == [Place(Rule.ROOT, 3, 17, 21)]
 
 
-def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
+def test_kept_seals_are_compared_with_the_chain(
     ledger: Database, verify: Verify, tmp_path: Path
 ) -> None:
     with psycopg.connect(ledger.service_role_url) as connection:
@@ -726,7 +726,7 @@ async def test_the_table_of_faults_is_bounded(ledger: Database) -> None:
         assert (await audits.read_status()).faults == FAULTS_MAX
 
 
-async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
+async def test_metrics_contain_audit_rounds_and_faults(ledger: Database) -> None:
     with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"

@@ -12,7 +12,7 @@ from saldo.auth.authenticator import Authenticator
 from saldo.auth.grants import UNAUTHENTICATED_ADMIN, Grant, Scope
 from saldo.auth.rate_limit import RateLimit, TokenBucket
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.cli.root_account import refuse_root, warn_of_root
+from saldo.cli.root_account import refuse_root, warn_about_root
 from saldo.http.authorization import find_required_scope
 from saldo.settings import model as settings_module
 from saldo.settings.model import Settings
@@ -111,11 +111,11 @@ def test_keys_are_looked_up_by_their_digest() -> None:
 
 
 @pytest.mark.parametrize(("user_id", "lines"), [(0, 1), (999, 0)])
-def test_a_service_of_root_says_so(
+def test_service_that_runs_as_root_logs_a_warning(
     user_id: int, lines: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user_id)
-    warn_of_root()
+    warn_about_root()
     assert [line for line in caplog.messages if "as root" in line] == caplog.messages
     assert len(caplog.messages) == lines
 

@@ -14,10 +14,10 @@ from saldo.background.seal_worker import (
     STEP_BACK,
     TAKE_OVER_SECONDS,
     UNSEALED_SECONDS_MAX,
-    StandbyTurn,
+    SealerStandby,
     build_seal,
+    compute_backlog_pause_seconds,
     compute_pause_seconds,
-    compute_pause_seconds_at_limit,
 )
 from saldo.ledger.model import Entry, Kind, Outcome
 from saldo.ledger.seals import FIRST_PREVIOUS, encode_entry
@@ -49,7 +49,7 @@ def make_entry_bytes(shard: int, seq: int) -> bytes:
 
 def test_sealer_that_lost_a_race_stands_by_while_another_seals() -> None:
     clock = Clock()
-    turn = StandbyTurn(clock)
+    turn = SealerStandby(clock)
     assert turn.should_seal({1: 5})
     turn.go_on_standby()
     for seq in range(5, 15):
@@ -65,7 +65,7 @@ def test_sealer_that_lost_a_race_stands_by_while_another_seals() -> None:
 
 def test_standby_sealer_leaves_new_entries_to_the_active_one_briefly() -> None:
     clock = Clock()
-    turn = StandbyTurn(clock)
+    turn = SealerStandby(clock)
     turn.go_on_standby()
     clock.now += 100 * TAKE_OVER_SECONDS
     assert not turn.should_seal({1: 5})
@@ -92,7 +92,7 @@ def test_standby_sealer_leaves_new_entries_to_the_active_one_briefly() -> None:
 def test_sealer_pauses_for_cpu_wait_but_bounds_the_age_of_entries(
     seconds: float, tired: float, waited: float, posting: bool, rest: float
 ) -> None:
-    assert compute_pause_seconds_at_limit(seconds, tired, waited, is_posting=posting) == rest
+    assert compute_backlog_pause_seconds(seconds, tired, waited, is_posting=posting) == rest
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from saldo.background.totals_worker import (
     PASS_SECONDS_TARGET,
     PER_SHARD_MAX,
     PER_SHARD_MIN,
-    adjust_per_shard,
+    adjust_entries_per_shard,
 )
 
 
@@ -25,4 +25,4 @@ from saldo.background.totals_worker import (
 def test_duration_of_a_pass_does_not_depend_on_the_distribution(
     per_shard: int, seconds: float, then: int
 ) -> None:
-    assert adjust_per_shard(per_shard, seconds) == then
+    assert adjust_entries_per_shard(per_shard, seconds) == then

@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
 
-async def test_made_up_cookies_share_statements_and_wait_for_the_next(
+async def test_unknown_session_cookies_share_rate_limited_queries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table, clock = Table(b"real"), Clock()

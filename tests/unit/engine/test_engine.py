@@ -305,7 +305,7 @@ async def test_waiting_requests_become_one_batch() -> None:
     await engine.stop(1)
 
 
-async def test_a_full_queue_refuses_at_once() -> None:
+async def test_full_queue_rejects_requests_immediately() -> None:
     connection = Scripted()
     engine = _engine(connection, queue=3)
     connection.gate.clear()

@@ -67,7 +67,7 @@ class MemoryLog:
             )
         )
 
-    async def page(
+    async def read_page(
         self,
         positions: Mapping[int, int],
         per_shard: int,
@@ -229,7 +229,7 @@ async def test_no_id_is_sent_for_discarded_events(hub: Hub, log: MemoryLog) -> N
             await hub.wait_until_read({1: len(log.shards[1])}, 10)
         await subscription.ended
         assert last_id(await subscription.next()) == ""
-        assert last_id(subscription.mark) == ""
+        assert last_id(subscription.position_frame) == ""
 
 
 async def test_stream_waits_for_an_unavailable_database(hub: Hub, log: MemoryLog) -> None:
@@ -251,7 +251,7 @@ async def test_changed_log_identity_ends_the_stream_and_rejects_old_ids(
     log.append(1)
     with await subscribe(hub, "start") as subscription, await subscribe(hub) as second:
         await take(subscription, 1)
-        position = parse_log_position(last_id(subscription.mark))
+        position = parse_log_position(last_id(subscription.position_frame))
         assert position == LogPosition(derive_epoch("log-1"), position.positions)
         await second.next()
         log.name = "log-2"
@@ -305,7 +305,7 @@ async def test_id_advances_over_filtered_events(hub: Hub, log: MemoryLog) -> Non
         assert await take(subscription, 1) == [(1, 4001)]
         for _ in range(10):
             log.append(65)
-        while parse_log_position(last_id(subscription.mark)).positions != {1: 4011}:
+        while parse_log_position(last_id(subscription.position_frame)).positions != {1: 4011}:
             assert not events_of(await subscription.next())
 
 
@@ -342,7 +342,7 @@ async def test_tail_ends_although_the_driver_swallows_the_cancellation(
     hub: Hub, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Turn a cancellation into an error, as the driver can. Two tails would deliver every event twice."""
-    asked, page = asyncio.Event(), log.page
+    asked, read_page = asyncio.Event(), log.read_page
 
     async def break_connection(*arguments: Any, **named: Any) -> LogPage:
         asked.set()
@@ -354,10 +354,10 @@ async def test_tail_ends_although_the_driver_swallows_the_cancellation(
 
     with await subscribe(hub) as subscription:
         await join(subscription)
-        monkeypatch.setattr(log, "page", break_connection)
+        monkeypatch.setattr(log, "read_page", break_connection)
         await asked.wait()
         first = hub._tail
-    monkeypatch.setattr(log, "page", page)
+    monkeypatch.setattr(log, "read_page", read_page)
     assert first is not None
     async with asyncio.timeout(60):
         await asyncio.wait([first])

@@ -39,7 +39,9 @@ def test_longest_position_fits_a_header_and_usual_ones_are_short() -> None:
 
 
 @given(POSITIONS, st.data())
-def test_what_is_cut_or_altered_is_refused(position: LogPosition, data: st.DataObject) -> None:
+def test_truncated_or_altered_position_is_rejected(
+    position: LogPosition, data: st.DataObject
+) -> None:
     text = format_position(*position)
     index = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.sampled_from("AZaz09-_=+/ é\n.").filter(lambda sign: sign != text[index]))

@@ -300,7 +300,7 @@ async def test_spool_thread_never_writes_into_another_file(
 
 
 @pytest.mark.parametrize(("key", "fits"), [("a", False), ("b", True)])
-async def test_spools_of_a_key_have_half_of_the_space_until_they_end(
+async def test_spools_of_one_key_use_at_most_half_of_the_space(
     monkeypatch: pytest.MonkeyPatch, key: str, fits: bool
 ) -> None:
     monkeypatch.setattr(outbox_module, "MEMORY_BYTES_MAX", 0)

@@ -70,7 +70,7 @@ def _request(number: int, head_bytes: int) -> bytes:
     return begin + b"a" * (head_bytes - len(begin) - 4) + b"\r\n\r\n{}"
 
 
-async def test_what_strangers_make_it_remember_is_bounded_in_bytes() -> None:
+async def test_cache_of_request_heads_is_limited_in_bytes() -> None:
     """Check the limit of memory for heads that are stored before their clients are authenticated."""
     queue = RequestQueue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
     admission = AdmissionLimit(SECONDS_MAX, 0, queue)

@@ -46,7 +46,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_thousand_probes_are_one_question() -> None:
+async def test_a_thousand_concurrent_probes_run_one_query() -> None:
     database, clock = Database(), Clock()
     readiness = Readiness(clock)
     probes = [asyncio.create_task(readiness.check(database.ready)) for _ in range(1000)]
@@ -98,7 +98,7 @@ async def test_failed_query_is_an_answer() -> None:
     assert await readiness.check(database.ready)
 
 
-async def test_probes_that_have_gone_away_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_disconnected_probes_do_not_accumulate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "saldo.http.readiness.DISCONNECT_CHECK_SECONDS", DISCONNECT_CHECK_SECONDS / 100
     )

@@ -167,7 +167,7 @@ def verifier_path(leaves: list[bytes], index: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_proof_with_any_bit_changed_is_none(kind: str, tmp_path: Path) -> None:
+def test_proof_with_any_changed_bit_is_invalid(kind: str, tmp_path: Path) -> None:
     """Change every bit of the file, except the sealing time, which the proof doesn't cover."""
     some, seal = around(KINDS[kind], 6)
     given = proof(KINDS[kind], some, seal)
@@ -307,7 +307,7 @@ class TestKept:
             self.prove([answer(replace(self.seals[1], hash=bytes(32)))])
 
 
-def test_a_copy_runs_alone(tmp_path: Path) -> None:
+def test_copy_of_the_verifier_runs_without_other_files(tmp_path: Path) -> None:
     """Run the copy without Saldo and without any package; each result is one line."""
     program = tmp_path / "proof.py"
     program.write_bytes(Path(verifier.__file__).read_bytes())
@@ -364,7 +364,9 @@ def test_wrong_arguments_have_their_own_exit_code(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
 
 
-def test_a_made_up_proof_is_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_consistent_proof_without_a_kept_seal_proves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Seal a forged entry alone: the proof is consistent, and must not be taken for an anchored one."""
     made_up = replace(entry(1), amount=99_999_999, balance=99_999_999)
     path = tmp_path / "proof.json"

@@ -84,7 +84,7 @@ def test_every_wrong_setting_is_named_at_once(
 @pytest.mark.parametrize(
     "name", ["DATABASE_URL", "DATABASE_OWNER_URL", "RABBITMQ_URL", "RABBITMQ_STREAM_URL"]
 )
-def test_a_wrong_value_that_may_hold_a_password_is_not_shown(
+def test_invalid_value_that_may_contain_a_password_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, url: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -58,7 +58,7 @@ def test_location_of_a_database(url: str, expected: str) -> None:
         "secret",
     ],
 )
-def test_what_may_be_a_part_of_a_password_is_not_shown(url: str) -> None:
+def test_possible_parts_of_a_password_are_not_shown(url: str) -> None:
     assert format_url(url) == "of a connection string that can't be read"
 
 
@@ -81,7 +81,7 @@ def test_what_may_be_a_part_of_a_password_is_not_shown(url: str) -> None:
         ("postgresql://saldo@db.example/saldo?nonsense=1", []),
     ],
 )
-def test_only_hosts_of_a_network(
+def test_unverified_hosts_are_those_reached_over_a_network(
     url: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("PGHOST", "PGSSLMODE"):

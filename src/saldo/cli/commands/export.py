@@ -55,15 +55,15 @@ class ExportState(msgspec.Struct):
     """The state file of an export, next to the output.
 
     Attributes:
-        wanted: The options of the export.
+        options: The options of the export.
         target: The name of the service.
-        place: The position in the log up to which transactions were exported.
+        position: The position in the log up to which transactions were exported.
         size: The size of the unfinished output file at this position, in bytes. Bytes after it are discarded.
     """
 
-    wanted: str
+    options: str
     target: str
-    place: ExportPosition
+    position: ExportPosition
     size: int
     rows: int
     decimals: int
@@ -216,7 +216,8 @@ class ExportRun:
         if (
             earlier_state is not None
             and self._user_id is None
-            and (earlier_state.wanted, earlier_state.target) == (new_state.wanted, new_state.target)
+            and (earlier_state.options, earlier_state.target)
+            == (new_state.options, new_state.target)
             and self._part_path.exists()
             and self._part_path.stat().st_size >= earlier_state.size
         ):
@@ -235,13 +236,13 @@ class ExportRun:
     def _fetch_rows(self, file: BinaryIO) -> None:
         state = self._state
         saved_at = time.monotonic()
-        parts = _read_parts(self._service, self._user_id, self._filter, state.place)
+        parts = _read_parts(self._service, self._user_id, self._filter, state.position)
         with show_progress("exporting", count=state.rows) as progress:
             for part in prefetch(parts):
                 lines = self._filter.apply(part.lines)
                 state.size += file.write(encode_lines(self._format, self._columns, lines))
                 state.rows += len(lines)
-                state.place = part.position
+                state.position = part.position
                 if lines:
                     state.decimals = len(lines[0].amount.partition(".")[2])
                 self._show_progress(progress, part)

@@ -56,14 +56,14 @@ class ImportState(msgspec.Struct):
     """The state file of an import, next to the input.
 
     Attributes:
-        meaning: The options that determine how the file is read.
+        options: The options that determine how the file is read.
         target: The name of the service.
         rejects_bytes: The size of the rejects file at this position, in bytes.
         rejects_sha256: The SHA-256 of these bytes.
     """
 
     file: FileIdentity
-    meaning: str
+    options: str
     target: str
     rejects_bytes: int
     rejects_sha256: str
@@ -158,13 +158,13 @@ def import_(
     continues it. Rows that are refused or invalid are written to FILE.rejected.csv with the reason, the other rows are
     posted, and the exit code is 1. Times without an offset are in SALDO_TIMEZONE, or else in this machine's time zone.
     """
-    meaning = parse_mapping(
+    mapping = parse_mapping(
         map_ or (), signed=signed, deposit=deposit, withdraw=withdraw, identity=id_
     )
     source = SourceFile(
-        file, detect_format(file, format_), detect_delimiter(file, delimiter), meaning
+        file, detect_format(file, format_), detect_delimiter(file, delimiter), mapping
     )
-    source.identity()
+    source.identify()
     began = time.monotonic()
     rejects, before, stopped = None, 0, None
     if dry_run:
@@ -222,8 +222,8 @@ class ImportRun:
         self._stop = stop
         self._sender = BulkSender(service.connection, stop)
         self._state = ImportState(
-            source.identity(),
-            repr((source.format, source.delimiter, source.meaning, str(load_time_zone()))),
+            source.identify(),
+            repr((source.format, source.delimiter, source.mapping, str(load_time_zone()))),
             service.name,
             0,
             EMPTY_SHA256,
@@ -247,13 +247,13 @@ class ImportRun:
         if resume:
             self._resume()
         state = self._state
-        field_columns = list(source.meaning.columns.values())
+        field_columns = list(source.mapping.columns.values())
         with (
             open_row_file(source.path, source.format, source.delimiter, field_columns) as table,
             show_progress("importing", count=state.counts.rows) as progress,
         ):
             reader = RowMapper(
-                source.meaning, table.columns, has_header=source.format is not Format.NDJSON
+                source.mapping, table.columns, has_header=source.format is not Format.NDJSON
             )
             delimiter = source.delimiter if source.format is Format.CSV else ","
             with RejectsFile(
@@ -281,9 +281,9 @@ class ImportRun:
                 self._note_restart(f"can't read {self._files.state}")
             return
         new_state = self._state
-        if (earlier_state.file, earlier_state.meaning, earlier_state.target) != (
+        if (earlier_state.file, earlier_state.options, earlier_state.target) != (
             new_state.file,
-            new_state.meaning,
+            new_state.options,
             new_state.target,
         ):
             self._note_restart(
@@ -332,7 +332,10 @@ class ImportRun:
         counts.rows += len(chunk.items) + len(chunk.invalid_rows)
         rejected.sort(key=lambda each: each[0].number)
         rejects.write(
-            [(str(row.line), reason, *reader.rejected_values(row)) for row, reason in rejected]
+            [
+                (str(row.line), reason, *reader.build_rejected_values(row))
+                for row, reason in rejected
+            ]
         )
         self._state.rejects_bytes = rejects.size_bytes
         self._state.rejects_sha256 = rejects.sha256
@@ -369,7 +372,7 @@ def _read_chunks(table: RowFile, reader: RowMapper, skipped_rows: int) -> Iterat
         bad: list[tuple[Row, str]] = []
         for row in some:
             try:
-                items.append(Item(reader.request(row), row))
+                items.append(Item(reader.build_request(row), row))
             except InvalidRowError as error:
                 bad.append((row, str(error)))
         yield RowChunk(items, bad, table.position())

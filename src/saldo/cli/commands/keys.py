@@ -105,7 +105,7 @@ def list_(json_: Json = False, local: LocalDatabase = False) -> None:
     found = query_database(
         settings_module.load_settings(),
         open_key_store,
-        lambda keys: keys.page(after_id=0, limit=ROWS_MAX),
+        lambda keys: keys.list_page(after_id=0, limit=ROWS_MAX),
         read_only=True,
         local=local,
     )

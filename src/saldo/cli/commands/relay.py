@@ -24,7 +24,7 @@ from saldo.cli.connection.database import (
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_table
-from saldo.cli.root_account import refuse_root, warn_of_root
+from saldo.cli.root_account import refuse_root, warn_about_root
 from saldo.cli.times import parse_time_option
 from saldo.server.relay_main import relay_until_stopped
 from saldo.settings import model as settings_module
@@ -49,7 +49,7 @@ def relay(context: typer.Context, local: LocalDatabase = False) -> None:
     set_up_logging(settings)
     refuse_root(settings)
     with Database(settings, may_start=local) as database_url:
-        warn_of_root()
+        warn_about_root()
         relay_until_stopped(settings, database_url)
 
 
@@ -124,4 +124,6 @@ def _parse_target(to: str) -> RewindTarget:
     try:
         return parse_time_option("--to", to)
     except CommandError as error:
-        raise CommandError(f"{error}, or start, now or SHARD:SEQ", error.code) from None
+        raise CommandError(
+            f"{error}; start, now and SHARD:SEQ are accepted, too", error.code
+        ) from None

@@ -13,7 +13,7 @@ from saldo.bootstrap.auth import require_keys_unless_loopback
 from saldo.bootstrap.database import Database
 from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.cli.connection.service_url_file import announce_url
-from saldo.cli.root_account import refuse_root, warn_of_root
+from saldo.cli.root_account import refuse_root, warn_about_root
 from saldo.server.http_server import bind_socket, serve_until_stopped
 from saldo.server.relay_process import RelayProcess
 from saldo.server.tls import Certificates
@@ -56,7 +56,7 @@ def serve(
     with Database(settings) as database_url:
         require_keys_unless_loopback(settings, database_url, listening.getsockname()[0])
         # The warning follows everything that can abort the start, because an aborted start prints one line only.
-        warn_of_root()
+        warn_about_root()
         with (
             RelayProcess(settings, database_url) as relay,
             _announce(settings, listening, "http" if certificates is None else "https"),

@@ -106,13 +106,13 @@ def statement(
     with connect(ServiceOptions(url, key, key_file, local)) as service:
         statement_ = read_statement(service, user_id, period, known_time, include_refused=refused)
     if json_:
-        print_json(statement_to_json(statement_))
+        print_json(build_statement_document(statement_))
         return
     match form:
         case StatementFormat.TABLE:
             _print_statement(statement_)
         case StatementFormat.CSV:
-            _write_output(output, statement_to_csv(statement_).encode())
+            _write_output(output, format_statement_csv(statement_).encode())
         case StatementFormat.PDF:
             from saldo.cli.statements.pdf import render_pdf  # noqa: PLC0415 - the package is an extra
 
@@ -127,7 +127,7 @@ def statement(
         )
 
 
-def statement_to_json(statement: AccountStatement) -> dict[str, Any]:
+def build_statement_document(statement: AccountStatement) -> dict[str, Any]:
     """Return the statement as `--json` prints it."""
     return {
         "user": {"id": statement.user.id, "name": statement.user.name},
@@ -142,7 +142,7 @@ def statement_to_json(statement: AccountStatement) -> dict[str, Any]:
     }
 
 
-def statement_to_csv(statement: AccountStatement) -> str:
+def format_statement_csv(statement: AccountStatement) -> str:
     """Return the statement as CSV. Each entry is a line, and the first and the last line are the balances."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

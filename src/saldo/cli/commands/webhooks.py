@@ -109,7 +109,7 @@ def list_(json_: Json = False, local: LocalDatabase = False) -> None:
     webhooks_found = query_database(
         settings,
         open_webhook_store,
-        lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX),
+        lambda webhooks: webhooks.list_page(after_id=0, limit=ROWS_MAX),
         read_only=True,
         local=local,
     )

@@ -219,12 +219,12 @@ def _find_key(target: ServiceOptions) -> str | None:
     environment = settings_module.load_command_settings_of_environment()
     given = ServiceOptions(
         target.url or environment.url,
-        target.key or _reveal(environment.key),
+        target.key or _get_secret_value(environment.key),
         target.key_file or environment.key_file,
         target.local,
     )
     if given.key is None and given.key_file is None:
-        return _read_key(_reveal(settings.key), settings.key_file)
+        return _read_key(_get_secret_value(settings.key), settings.key_file)
     if given.url is None:
         raise CommandError(
             "the key is not sent to the URL in .env (SALDO_URL), which others may have written: name the URL with "
@@ -239,7 +239,7 @@ def _has_key(target: ServiceOptions) -> bool:
     return any((target.key, target.key_file, settings.key, settings.key_file))
 
 
-def _reveal(key: SecretStr | None) -> str | None:
+def _get_secret_value(key: SecretStr | None) -> str | None:
     return None if key is None else key.get_secret_value()
 
 

@@ -134,7 +134,7 @@ def read_user_parts(
         sizes: list[int] = []
         cursor: str | None = None
         while True:
-            call = listing.page(cursor)
+            call = listing.build_page_call(cursor)
             page = connection.call(Call("GET", call.path, _decode_page, call.query))
             sizes.append(file.write(msgspec.json.encode(page.items)))
             cursor = page.next_cursor

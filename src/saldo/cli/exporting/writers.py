@@ -83,7 +83,7 @@ def convert_to_parquet(
         for group in _read_groups(file):
             arrays = [
                 arrow.array(
-                    _column_values(group, field.name, readers.get(field.type)), type=field.type
+                    _convert_column(group, field.name, readers.get(field.type)), type=field.type
                 )
                 for field in schema
             ]
@@ -105,7 +105,7 @@ def _read_groups(file: BinaryIO) -> Iterator[list[ExportedTransaction]]:
         yield group
 
 
-def _column_values(
+def _convert_column(
     group: Sequence[ExportedTransaction], name: str, parse: Callable[[str], Any] | None
 ) -> list[Any]:
     values = [getattr(line, name) for line in group]

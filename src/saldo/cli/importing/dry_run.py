@@ -50,14 +50,14 @@ class DryRun:
             CommandError: The file can't be read, or the run is interrupted.
         """
         source = self._source
-        field_columns = list(source.meaning.columns.values())
+        field_columns = list(source.mapping.columns.values())
         with (
             open_row_file(source.path, source.format, source.delimiter, field_columns) as table,
             show_progress("checking") as progress,
             DuplicateFinder() as duplicates,
         ):
             headed = source.format is not Format.NDJSON
-            reader = RowMapper(source.meaning, table.columns, has_header=headed)
+            reader = RowMapper(source.mapping, table.columns, has_header=headed)
             try:
                 self._check_rows(table, reader, duplicates, progress)
             except UnreadableRowsError as error:
@@ -81,8 +81,8 @@ class DryRun:
         for row in read_rows(table, reader):
             counts.rows += 1
             try:
-                request = reader.request(row)
-                parsed = parse_transaction(request.body(), None, self._options)
+                request = reader.build_request(row)
+                parsed = parse_transaction(request.encode_body(), None, self._options)
             except (InvalidRowError, InvalidRequestError) as error:
                 self._count_invalid(row.line, str(error))
             else:

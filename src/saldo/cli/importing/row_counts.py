@@ -20,7 +20,7 @@ class RowCounts(msgspec.Struct):
         posted: Rows that this import has posted.
         replayed: Rows that were posted before, by this import or another one.
         refused: Rows that the ledger has refused, and whose refusal is recorded.
-        bad: Rows that were rejected and not recorded.
+        invalid: Rows that were rejected and not recorded.
         deposited: The sum of the posted deposits, without replayed ones.
         withdrawn: The sum of the posted withdrawals, without replayed ones.
     """

@@ -48,7 +48,7 @@ class ColumnMapping:
     Attributes:
         columns: The name of the column by field. Fields without a column are left out.
         signed: Whether the sign of the amount determines the type, so that there is no column for it.
-        words: The transaction type by the value of the type column. The values are in lower case.
+        type_values: The transaction type by the value of the type column. The values are in lower case.
         identity: The permanent name of the file. A row without a uuid gets one that is derived from this name and the
             row's number.
     """
@@ -84,18 +84,18 @@ def parse_mapping(
     columns = {field: column for field, column in columns.items() if column}
     if deposit.casefold() == withdraw.casefold():
         raise CommandError("--deposit and --withdraw must have different values", ExitCode.USAGE)
-    words: dict[str, type[TransactionRequest]] = {
+    type_values: dict[str, type[TransactionRequest]] = {
         deposit.casefold(): Deposit,
         withdraw.casefold(): Withdrawal,
     }
-    return ColumnMapping(columns, signed, words, identity)
+    return ColumnMapping(columns, signed, type_values, identity)
 
 
 class RowMapper:
     """Converts the rows of one file to transactions."""
 
     def __init__(
-        self, meaning: ColumnMapping, columns: Sequence[str], *, has_header: bool = True
+        self, mapping: ColumnMapping, columns: Sequence[str], *, has_header: bool = True
     ) -> None:
         """
         Args:
@@ -104,21 +104,21 @@ class RowMapper:
         Raises:
             CommandError: A necessary column is missing, or the columns contradict the options.
         """
-        self._meaning = meaning
+        self._mapping = mapping
         self._columns = tuple(columns)
-        twice = [each for each in meaning.columns.values() if columns.count(each) > 1]
+        twice = [each for each in mapping.columns.values() if columns.count(each) > 1]
         if twice:
             raise CommandError(
                 f"two columns have the name {twice[0]}: rename one of them", ExitCode.USAGE
             )
         self._indexes = {
             field: columns.index(column)
-            for field, column in meaning.columns.items()
+            for field, column in mapping.columns.items()
             if column in columns
         }
-        needed = ["amount", "user_id"] + ([] if meaning.signed else ["type"])
+        needed = ["amount", "user_id"] + ([] if mapping.signed else ["type"])
         missing = [
-            meaning.columns.get(field, field) for field in needed if field not in self._indexes
+            mapping.columns.get(field, field) for field in needed if field not in self._indexes
         ]
         if missing:
             raise CommandError(
@@ -126,15 +126,15 @@ class RowMapper:
                 f"{', '.join(columns)[:COLUMNS_CHARACTERS_MAX]}: {_build_header_hint(columns)}",
                 ExitCode.USAGE,
             )
-        if meaning.signed and has_header and "type" in self._indexes:
+        if mapping.signed and has_header and "type" in self._indexes:
             raise CommandError(
                 "--signed derives the type from the amount's sign, but the file has a column "
-                f"{meaning.columns['type']}: omit --signed, or ignore the column with --map type=",
+                f"{mapping.columns['type']}: omit --signed, or ignore the column with --map type=",
                 ExitCode.USAGE,
             )
-        if "uuid" not in self._indexes and meaning.identity is None:
+        if "uuid" not in self._indexes and mapping.identity is None:
             raise CommandError(
-                f"there is no column {meaning.columns.get('uuid', 'uuid')}: give the file a permanent name with --id, "
+                f"there is no column {mapping.columns.get('uuid', 'uuid')}: give the file a permanent name with --id, "
                 "and each row gets a uuid that is derived from this name and the row's number",
                 ExitCode.USAGE,
             )
@@ -143,12 +143,12 @@ class RowMapper:
         )
         self._reason_columns_count = len(REASON_COLUMNS) if has_reason_columns else 0
         self._uuid_namespace = (
-            None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
+            None if mapping.identity is None else uuid5(NAMESPACE, mapping.identity)
         )
 
     @property
     def rejected_columns(self) -> tuple[str, ...]:
-        """The columns of the values that `rejected_values` returns.
+        """The columns of the values that `build_rejected_values` returns.
 
         They are the columns of the file. If the file has no uuid column, one is inserted before them. If the file is
         itself a rejects file, its columns `line` and `reason` are left out, because they would occur twice.
@@ -156,9 +156,9 @@ class RowMapper:
         columns = self._columns[self._reason_columns_count :]
         if "uuid" in self._indexes:
             return columns
-        return (self._meaning.columns.get("uuid", "uuid"), *columns)
+        return (self._mapping.columns.get("uuid", "uuid"), *columns)
 
-    def rejected_values(self, row: Row) -> list[str | None]:
+    def build_rejected_values(self, row: Row) -> list[str | None]:
         """Return a row's values with its derived uuid, so that the row keeps this uuid in another file."""
         values = self._list_values_with_uuid(row)
         if (
@@ -172,7 +172,7 @@ class RowMapper:
         derived_uuid = None
         if self._uuid_namespace is not None:
             with suppress(InvalidRowError):
-                derived_uuid = str(self.uuid(row))
+                derived_uuid = str(self.get_or_derive_uuid(row))
         values = list(row.values)
         index = self._indexes.get("uuid")
         if index is None:
@@ -182,9 +182,11 @@ class RowMapper:
             values[index] = derived_uuid
         return values
 
-    def contains_row(self, row: Row) -> bool:
-        """Return whether a line after the first one of a row looks like a complete row. Quoted text hardly ever
-        does."""
+    def spans_several_rows(self, row: Row) -> bool:
+        """Return whether a continuation line of the row looks like a complete row.
+
+        Such a line is the sign of a missing closing quotation mark, because quoted text hardly ever looks like a row.
+        """
         return any(
             len(each) == len(self._columns)
             and _DIGITS.fullmatch(each[self._indexes["user_id"]].strip(' "'))
@@ -192,7 +194,7 @@ class RowMapper:
             for each in row.following
         )
 
-    def request(self, row: Row) -> TransactionRequest:
+    def build_request(self, row: Row) -> TransactionRequest:
         """Return the transaction of a row.
 
         Raises:
@@ -200,14 +202,14 @@ class RowMapper:
         """
         if row.fault is not None:
             raise InvalidRowError(row.fault)
-        outcome = self._value(row, "outcome")
+        outcome = self._find_value(row, "outcome")
         if outcome and outcome != "posted":
             raise InvalidRowError(f"was refused by the ledger that exported it: {outcome}")
         amount, user_id = (
             self._get_required_value(row, "amount"),
             self._get_required_value(row, "user_id"),
         )
-        timestamp = self._value(row, "timestamp")
+        timestamp = self._find_value(row, "timestamp")
         self._check_amount(amount)
         self._check_characters("user_id", user_id, "digits", _NO_DIGIT)
         self._check_characters(
@@ -219,16 +221,16 @@ class RowMapper:
             user_id,  # type: ignore[arg-type]
             amount,
             timestamp=_normalize_time(timestamp) if timestamp else None,
-            uuid=self.uuid(row),
+            uuid=self.get_or_derive_uuid(row),
         )
 
-    def uuid(self, row: Row) -> UUID:
+    def get_or_derive_uuid(self, row: Row) -> UUID:
         """Return the row's own uuid, or one that is derived from the file's permanent name and the row's number.
 
         Raises:
             InvalidRowError: The uuid is invalid, or it is missing and the file has no name to derive one from.
         """
-        text = self._value(row, "uuid")
+        text = self._find_value(row, "uuid")
         if text:
             self._check_characters("uuid", text, "a uuid", _NOT_ASCII)
             try:
@@ -256,14 +258,14 @@ class RowMapper:
             )
         if text.endswith(BINARY_FLOAT):
             raise InvalidRowError(f"{label} is {text}: store the column as decimals or as text")
-        if not self._meaning.signed and _NUMBER.fullmatch(text) and text[0] == "-":
+        if not self._mapping.signed and _NUMBER.fullmatch(text) and text[0] == "-":
             raise InvalidRowError(
                 f"{label} {text[:50]} is negative: the type says whether it is a withdrawal; --signed "
                 "derives the type from "
                 "the sign"
             )
         expected = "digits and at most one decimal point, such as 1234.50"
-        if self._meaning.signed:
+        if self._mapping.signed:
             expected += ", with a minus sign for a withdrawal"
         self._check_characters("amount", text, expected, _NO_AMOUNT)
 
@@ -281,12 +283,12 @@ class RowMapper:
 
     def _format_field_label(self, field: str) -> str:
         """Return the field's name, with the column's name if it is different."""
-        column = self._meaning.columns.get(field, field)
+        column = self._mapping.columns.get(field, field)
         return field if column == field else f"{field} (column {column})"
 
     def _read_type_and_amount(self, row: Row, amount: str) -> tuple[type[TransactionRequest], str]:
-        if self._meaning.signed:
-            if self._value(row, "type"):
+        if self._mapping.signed:
+            if self._find_value(row, "type"):
                 raise InvalidRowError(
                     "has a type, but --signed derives it from the amount's sign; --map type= ignores the field"
                 )
@@ -296,20 +298,20 @@ class RowMapper:
                 else (Deposit, amount.removeprefix("+"))
             )
         text = self._get_required_value(row, "type")
-        kind = self._meaning.type_values.get(text.casefold())
+        kind = self._mapping.type_values.get(text.casefold())
         if kind is None:
             raise InvalidRowError(
-                f"type is {text[:50]}: expected {' or '.join(self._meaning.type_values)}"
+                f"type is {text[:50]}: expected {' or '.join(self._mapping.type_values)}"
             )
         return kind, amount
 
     def _get_required_value(self, row: Row, field: str) -> str:
-        value = self._value(row, field)
+        value = self._find_value(row, field)
         if not value:
             raise InvalidRowError(f"{field} is missing")
         return value
 
-    def _value(self, row: Row, field: str) -> str:
+    def _find_value(self, row: Row, field: str) -> str:
         index = self._indexes.get(field)
         # An unreadable row may have fewer values.
         value = None if index is None or index >= len(row.values) else row.values[index]

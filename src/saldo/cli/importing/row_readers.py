@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
 
 class UnreadableRowsError(Exception):
-    """From some line on, the rows can't be told apart. The message names the lines."""
+    """Raised when the boundaries of the rows are unknown from some line on. The message names the lines."""
 
     def __init__(self, first: int, last: int, reason: str) -> None:
         lines = f"line {first}" if first == last else f"lines {first} to {last}"
@@ -159,13 +159,15 @@ def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile
         )
     columns = tuple(name.strip() for name in heading)
 
-    def position() -> int:
+    def get_position() -> int:
         # This function keeps a reference to `text`. Otherwise `text` would be garbage-collected after the last row, and
         # would close the file.
         buffer: BinaryIO = text.buffer
         return buffer.tell()
 
-    return RowFile(columns, _read_csv_rows(reader, lines, delimiter, len(columns)), total, position)
+    return RowFile(
+        columns, _read_csv_rows(reader, lines, delimiter, len(columns)), total, get_position
+    )
 
 
 class _LineTooLongError(Exception):
@@ -229,9 +231,9 @@ def _read_csv_rows(
     """Yield the rows of a CSV file.
 
     Raises:
-        UnreadableRowsError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid
-            may be derived from the number of a row. The numbers after this line would change when the file is
-            corrected.
+        UnreadableRowsError: The boundaries of the rows are unknown from some line on. Reading must stop there, because
+            a uuid may be derived from the number of a row, and the numbers after this line would change when the file
+            is corrected.
     """
     number = 0
     while True:
@@ -315,9 +317,9 @@ def _open_parquet(file: BinaryIO, path: Path) -> RowFile:
         field.name for field in opened.schema_arrow if str(field.type) in {"float", "double"}
     }
 
-    def rows() -> Iterator[Row]:
+    def read_rows() -> Iterator[Row]:
         for batch in opened.iter_batches(batch_size=BATCH_ROWS):
-            for values in zip(*map(_column_values, batch.columns), strict=True):
+            for values in zip(*map(_convert_column, batch.columns), strict=True):
                 read[0] += 1
                 texts = [
                     f"{value!r}{BINARY_FLOAT}"
@@ -327,10 +329,10 @@ def _open_parquet(file: BinaryIO, path: Path) -> RowFile:
                 ]
                 yield Row(read[0], read[0], texts)
 
-    return RowFile(columns, rows(), opened.metadata.num_rows, lambda: read[0])
+    return RowFile(columns, read_rows(), opened.metadata.num_rows, lambda: read[0])
 
 
-def _column_values(column: Any) -> list[Any]:
+def _convert_column(column: Any) -> list[Any]:
     """Return the values of a Parquet column. Times are returned as text, because Python may have no type for them."""
     arrow = import_pyarrow("pyarrow")
     if not arrow.types.is_timestamp(column.type):

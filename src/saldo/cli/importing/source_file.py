@@ -21,9 +21,9 @@ class SourceFile:
     path: Path
     format: Format
     delimiter: str
-    meaning: ColumnMapping
+    mapping: ColumnMapping
 
-    def identity(self) -> FileIdentity:
+    def identify(self) -> FileIdentity:
         """Return the identity of the file in its current state.
 
         Raises:
@@ -47,11 +47,13 @@ def read_rows(row_file: RowFile, mapper: RowMapper) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Raises:
-        UnreadableRowsError: From some line on, the rows can't be told apart. The message names the lines.
+        UnreadableRowsError: The boundaries of the rows are unknown from some line on. The message names the lines.
     """
     for row in row_file.rows:
-        if row.following and mapper.contains_row(row):
+        if row.following and mapper.spans_several_rows(row):
             raise UnreadableRowsError(
-                row.line - len(row.following), row.line, "a quoted text contains rows"
+                row.line - len(row.following),
+                row.line,
+                "they form one row with a quoted text that looks like several rows",
             )
         yield row

@@ -50,7 +50,7 @@ class StatementEntry(NamedTuple):
 
     @property
     def is_posted(self) -> bool:
-        """True if the entry counts for the balances."""
+        """True if the entry has changed the balance, and False if it was refused."""
         return self.outcome == "posted"
 
 

@@ -117,7 +117,9 @@ class AsyncConnection:
     async def _send(self, call: Call[Any], step: Send) -> Response | NoResponse:
         headers = {} if call.body is None else {"content-type": call.content_type}
         if self._closed:
-            return NoResponse(RuntimeError("the client has been closed"), sent=False, final=True)
+            return NoResponse(
+                RuntimeError("the client has been closed"), may_have_been_sent=False, is_final=True
+            )
         deadline = time.monotonic() + step.seconds_max
         patience = httpx.Timeout(step.seconds)
         try:
@@ -129,12 +131,12 @@ class AsyncConnection:
             ):
                 return await read_response(response, deadline)
         except TimeoutError as error:
-            return NoResponse(error, sent=True)
+            return NoResponse(error, may_have_been_sent=True)
         except Exception as error:
             # All exceptions are caught, because the transaction may have been recorded and the caller must get its
             # uuid.
             return NoResponse(
-                error, may_have_been_sent(error), final=not is_transport_failure(error)
+                error, may_have_been_sent(error), is_final=not is_transport_failure(error)
             )
 
     @asynccontextmanager

@@ -49,7 +49,7 @@ class AsyncEvents:
         for event in following.events():
             yield event
         while True:
-            query, headers = following.connection_request()
+            query, headers = following.build_connection_request()
             ended: SaldoError | None = None
             streams = self._connection.streams
             try:
@@ -70,4 +70,6 @@ class AsyncEvents:
                 if not is_transport_failure(error):
                     raise
                 ended = create_no_response_error(error)
-            await sleep(following.reconnect_pause(ended, time.monotonic(), retries, random.random))
+            await sleep(
+                following.compute_reconnect_pause(ended, time.monotonic(), retries, random.random)
+            )

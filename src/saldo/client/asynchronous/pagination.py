@@ -32,7 +32,7 @@ class AsyncPages(Generic[T]):
         """Yield the pages from the given cursor on. A page may be short although more pages follow."""
         cursor = self._cursor
         while True:
-            page = await self._connection.call(self._listing.page(cursor))
+            page = await self._connection.call(self._listing.build_page_call(cursor))
             yield page
             cursor = page.next_cursor
             if cursor is None:
@@ -40,4 +40,4 @@ class AsyncPages(Generic[T]):
 
     async def page(self) -> Page[T]:
         """Return the page at the given cursor. Its `next_cursor` is the cursor of the next page."""
-        return await self._connection.call(self._listing.page(self._cursor))
+        return await self._connection.call(self._listing.build_page_call(self._cursor))

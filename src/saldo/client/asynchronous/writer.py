@@ -140,9 +140,9 @@ class AsyncWriter:
         item = Item(request, future)
         self._raise_if_forked()
         async with self._changed:
-            while self._outstanding >= self._outstanding_max and self._accepts():
+            while self._outstanding >= self._outstanding_max and self._is_accepting():
                 await self._changed.wait()
-            if not self._accepts():
+            if not self._is_accepting():
                 raise RuntimeError("the writer is not open") from self._failure
             self._waiting.append(item)
             self._outstanding += 1
@@ -158,12 +158,12 @@ class AsyncWriter:
                 "the writer belongs to the process that created it: create a writer after the fork"
             )
 
-    def _accepts(self) -> bool:
+    def _is_accepting(self) -> bool:
         return self._worker is not None and not self._closed and self._failure is None
 
     async def _run(self) -> None:
         try:
-            while items := await self._next_batch():
+            while items := await self._wait_for_batch():
                 self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
                 await self._send_until_answered(self._batch)
         except Exception as error:
@@ -172,7 +172,7 @@ class AsyncWriter:
             await self._fail_unanswered(error)
             raise
 
-    async def _next_batch(self) -> list[Item[Future[Posted]]]:
+    async def _wait_for_batch(self) -> list[Item[Future[Posted]]]:
         """Return the items of the next request. An empty list means that there are no more."""
         async with self._changed:
             while not self._waiting and not self._closed:

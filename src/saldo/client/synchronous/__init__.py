@@ -1,2 +1,2 @@
-"""The client for ordinary code: made of `saldo.client.asynchronous` by `python -m tests.client.twin`, but for
-`running`, which is about threads where that is about tasks."""
+"""The client for code without asyncio. `python -m tests.client.twin` generates it from `saldo.client.asynchronous`,
+except for `concurrency`, which uses threads instead of tasks."""

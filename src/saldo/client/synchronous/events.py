@@ -49,7 +49,7 @@ class Events:
         # These events were received during an earlier iteration, which ended before it yielded them.
         yield from following.events()
         while True:
-            query, headers = following.connection_request()
+            query, headers = following.build_connection_request()
             ended: SaldoError | None = None
             streams = self._connection.streams
             try:
@@ -69,4 +69,6 @@ class Events:
                 if not is_transport_failure(error):
                     raise
                 ended = create_no_response_error(error)
-            sleep(following.reconnect_pause(ended, time.monotonic(), retries, random.random))
+            sleep(
+                following.compute_reconnect_pause(ended, time.monotonic(), retries, random.random)
+            )

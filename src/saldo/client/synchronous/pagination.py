@@ -30,7 +30,7 @@ class Pages(Generic[T]):
         """Yield the pages from the given cursor on. A page may be short although more pages follow."""
         cursor = self._cursor
         while True:
-            page = self._connection.call(self._listing.page(cursor))
+            page = self._connection.call(self._listing.build_page_call(cursor))
             yield page
             cursor = page.next_cursor
             if cursor is None:
@@ -38,4 +38,4 @@ class Pages(Generic[T]):
 
     def page(self) -> Page[T]:
         """Return the page at the given cursor. Its `next_cursor` is the cursor of the next page."""
-        return self._connection.call(self._listing.page(self._cursor))
+        return self._connection.call(self._listing.build_page_call(self._cursor))

@@ -141,9 +141,9 @@ class Writer:
         item = Item(request, future)
         self._raise_if_forked()
         with self._changed:
-            while self._outstanding >= self._outstanding_max and self._accepts():
+            while self._outstanding >= self._outstanding_max and self._is_accepting():
                 self._changed.wait()
-            if not self._accepts():
+            if not self._is_accepting():
                 raise RuntimeError("the writer is not open") from self._failure
             self._waiting.append(item)
             self._outstanding += 1
@@ -159,12 +159,12 @@ class Writer:
                 "the writer belongs to the process that created it: create a writer after the fork"
             )
 
-    def _accepts(self) -> bool:
+    def _is_accepting(self) -> bool:
         return self._worker is not None and not self._closed and self._failure is None
 
     def _run(self) -> None:
         try:
-            while items := self._next_batch():
+            while items := self._wait_for_batch():
                 self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
                 self._send_until_answered(self._batch)
         except Exception as error:
@@ -173,7 +173,7 @@ class Writer:
             self._fail_unanswered(error)
             raise
 
-    def _next_batch(self) -> list[Item[Future[Posted]]]:
+    def _wait_for_batch(self) -> list[Item[Future[Posted]]]:
         """Return the items of the next request. An empty list means that there are no more."""
         with self._changed:
             while not self._waiting and not self._closed:

@@ -107,7 +107,7 @@ async def _render_page(
     faults: dict[str, str] | None = None,
 ) -> Response[bytes]:
     after_id = 0 if after is None else parse_page_position("after", after)
-    keys = await page.service.keys.page(after_id=after_id, limit=PAGE_KEYS + 1)
+    keys = await page.service.keys.list_page(after_id=after_id, limit=PAGE_KEYS + 1)
     return page.render(
         "keys.html",
         status,

@@ -146,7 +146,7 @@ async def _render_page(
     faults: dict[str, str] | None = None,
 ) -> Response[bytes]:
     maximum = page.service.settings.webhooks_max
-    webhooks = await page.service.webhooks.page(after_id=0, limit=maximum)
+    webhooks = await page.service.webhooks.list_page(after_id=0, limit=maximum)
     return page.render(
         "webhooks.html",
         status,

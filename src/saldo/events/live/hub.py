@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeVar
 
 from saldo.events import sse
-from saldo.events.event import EVENT_TYPES, EventEncoder, EventType, event_type
+from saldo.events.event import EVENT_TYPES, EventEncoder, EventType, get_event_type
 from saldo.events.live.subscription import EndReason, EventFilter, LiveSubscription, PastReader
 from saldo.events.position import LogPosition, derive_epoch, format_position
 from saldo.ledger.model import SHARDS, compute_shard
@@ -89,7 +89,7 @@ class Hub:
         self._tail: asyncio.Task[None] | None = None
         self._epoch = b""
         self._positions: Positions | None = None
-        self._handed_out: Positions = {}
+        self._delivered: Positions = {}
         self._woken = asyncio.Event()
         self._progress_made = asyncio.Event()
         self._stopping = False
@@ -177,7 +177,7 @@ class Hub:
     def get_delivered_seq(self, shard: int) -> int:
         """Return the `seq` of a shard up to which all subscribers have been served. A page that is being delivered is
         excluded."""
-        return self._handed_out.get(shard, 0)
+        return self._delivered.get(shard, 0)
 
     def _has_read(self, positions: Mapping[int, int]) -> bool:
         tail = self._positions
@@ -222,7 +222,7 @@ class Hub:
             self._end_other_epochs(epoch)
             self._epoch = epoch
             self._positions = {shard: last_positions[shard] for shard in ALL_SHARDS}
-        self._handed_out = dict(self._positions)
+        self._delivered = dict(self._positions)
         self._signal_progress()
 
     async def _follow_tail(self) -> None:
@@ -232,7 +232,7 @@ class Hub:
         while True:
             self._woken.clear()
             began = loop.time()
-            page = await self._log.page(self._positions, per_shard)
+            page = await self._log.read_page(self._positions, per_shard)
             if page.identity is not None and derive_epoch(page.identity) != self._epoch:
                 return
             await self._deliver(page)
@@ -253,16 +253,16 @@ class Hub:
         assert self._positions is not None
         # Subscribers that join from now on get the entries after this page.
         self._positions.update(page.reached)
-        chunk = _EncodedPage(page.entries, self._encoder, self._epoch, dict(self._positions))
+        encoded_page = _EncodedPage(page.entries, self._encoder, self._epoch, dict(self._positions))
         self._signal_progress()
         for number, (subscription, payload) in enumerate(
-            self._tail_subscribers.payloads(chunk), start=1
+            self._tail_subscribers.build_payloads(encoded_page), start=1
         ):
             if not subscription.offer(payload):
                 self.end(subscription, EndReason.TOO_SLOW)
             if number % SLICE_SUBSCRIBERS == 0:
                 await _yield_to_posting()
-        self._handed_out.update(page.reached)
+        self._delivered.update(page.reached)
         await _yield_to_posting()
 
     def _signal_progress(self) -> None:
@@ -288,42 +288,42 @@ class _SubscriberIndex:
     """An index of the subscribers at the tail by their filters."""
 
     def __init__(self) -> None:
-        self._of_all: dict[frozenset[EventType], set[LiveSubscription]] = {}
-        self._of_user: dict[int, set[LiveSubscription]] = {}
+        self._subscribers_by_types: dict[frozenset[EventType], set[LiveSubscription]] = {}
+        self._subscribers_by_user: dict[int, set[LiveSubscription]] = {}
 
     def add(self, subscription: LiveSubscription) -> None:
         event_filter = subscription.event_filter
         if event_filter.users is None:
-            self._of_all.setdefault(event_filter.types, set()).add(subscription)
+            self._subscribers_by_types.setdefault(event_filter.types, set()).add(subscription)
         for user_id in event_filter.users or ():
-            self._of_user.setdefault(user_id, set()).add(subscription)
+            self._subscribers_by_user.setdefault(user_id, set()).add(subscription)
 
     def discard(self, subscription: LiveSubscription) -> None:
         event_filter = subscription.event_filter
         if event_filter.users is None:
-            _discard(self._of_all, event_filter.types, subscription)
+            _discard(self._subscribers_by_types, event_filter.types, subscription)
         for user_id in event_filter.users or ():
-            _discard(self._of_user, user_id, subscription)
+            _discard(self._subscribers_by_user, user_id, subscription)
 
-    def payloads(self, chunk: _EncodedPage) -> list[tuple[LiveSubscription, bytes]]:
+    def build_payloads(self, page: _EncodedPage) -> list[tuple[LiveSubscription, bytes]]:
         """Return the subscribers that want events of a page, each with its payload."""
         found: list[tuple[LiveSubscription, bytes]] = []
-        for types, subscriptions in self._of_all.items():
-            payload = chunk.payload(chunk.indexes(types), ALL_SHARDS)
+        for types, subscriptions in self._subscribers_by_types.items():
+            payload = page.build_payload(page.find_indexes(types), ALL_SHARDS)
             if payload:
                 found += [(subscription, payload) for subscription in subscriptions]
-        if self._of_user:
+        if self._subscribers_by_user:
             found += [
-                (subscription, chunk.payload(indexes, subscription.event_filter.shards))
-                for subscription, indexes in self._find_indexes_by_subscriber(chunk).items()
+                (subscription, page.build_payload(indexes, subscription.event_filter.shards))
+                for subscription, indexes in self._find_indexes_by_subscriber(page).items()
             ]
         return found
 
-    def _find_indexes_by_subscriber(self, chunk: _EncodedPage) -> dict[LiveSubscription, list[int]]:
+    def _find_indexes_by_subscriber(self, page: _EncodedPage) -> dict[LiveSubscription, list[int]]:
         found: dict[LiveSubscription, list[int]] = {}
-        for index, entry in enumerate(chunk.entries):
-            for subscription in self._of_user.get(entry.user_id, ()):
-                if event_type(entry) in subscription.event_filter.types:
+        for index, entry in enumerate(page.entries):
+            for subscription in self._subscribers_by_user.get(entry.user_id, ()):
+                if get_event_type(entry) in subscription.event_filter.types:
                     found.setdefault(subscription, []).append(index)
         return found
 
@@ -347,21 +347,21 @@ class _EncodedPage:
         self._positions = positions
         self._frames: dict[int, bytes] = {}
 
-    def indexes(self, types: frozenset[EventType]) -> Sequence[int]:
+    def find_indexes(self, types: frozenset[EventType]) -> Sequence[int]:
         """Return the indexes of the entries of these types."""
         if len(types) == len(EVENT_TYPES):
             return range(len(self.entries))
-        return [index for index, entry in enumerate(self.entries) if event_type(entry) in types]
+        return [index for index, entry in enumerate(self.entries) if get_event_type(entry) in types]
 
-    def payload(self, indexes: Sequence[int], shards: Iterable[int]) -> bytes:
+    def build_payload(self, indexes: Sequence[int], shards: Iterable[int]) -> bytes:
         """Return the frames of these entries with the id for these shards; empty if there are no entries."""
         if not indexes:
             return b""
         positions = {shard: self._positions[shard] for shard in shards}
-        frames = [self._frame(index) for index in indexes]
+        frames = [self._get_frame(index) for index in indexes]
         return sse.join_frames(frames, format_position(self._epoch, positions))
 
-    def _frame(self, index: int) -> bytes:
+    def _get_frame(self, index: int) -> bytes:
         frame = self._frames.get(index)
         if frame is None:
             frame = sse.format_frame(self._encoder.encode(self.entries[index]))
@@ -374,14 +374,12 @@ def compute_shards(users: Iterable[int] | None) -> tuple[int, ...]:
     return ALL_SHARDS if users is None else tuple(sorted({compute_shard(user) for user in users}))
 
 
-def _discard(
-    audience: dict[K, set[LiveSubscription]], key: K, subscription: LiveSubscription
-) -> None:
-    found = audience.get(key)
+def _discard(index: dict[K, set[LiveSubscription]], key: K, subscription: LiveSubscription) -> None:
+    found = index.get(key)
     if found is not None:
         found.discard(subscription)
         if not found:
-            del audience[key]
+            del index[key]
 
 
 def _resolve_resume_positions(

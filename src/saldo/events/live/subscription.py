@@ -67,7 +67,7 @@ class EventFilter:
 
     @property
     def kinds(self) -> list[int] | None:
-        """The types as numbers for `Log.page`; None means all."""
+        """The types as numbers for `Log.read_page`; None means all."""
         if len(self.types) == len(EVENT_TYPES):
             return None
         return [number for number, name in enumerate(EVENT_TYPES) if name in self.types]
@@ -103,7 +103,7 @@ class PastReader:
         users = None if event_filter.users is None else sorted(event_filter.users)
         per_shard = max(1, entries // len(positions))
         async with self._turn:
-            page = await self._log.page(
+            page = await self._log.read_page(
                 positions, per_shard, until=until, users=users, kinds=event_filter.kinds
             )
             began = loop.time()
@@ -152,7 +152,7 @@ class LiveSubscription:
         self._positions = positions
 
     @property
-    def mark(self) -> bytes:
+    def position_frame(self) -> bytes:
         """The frame that sets the client's id. It is sent after the payload that `next` returned last.
 
         After the end of the subscription, the frame is a comment and sets no id, because the buffer was discarded."""
@@ -164,7 +164,7 @@ class LiveSubscription:
                 shard: max(seq, self._tail.get_delivered_seq(shard))
                 for shard, seq in positions.items()
             }
-        return sse.format_mark(format_position(self.epoch, positions))
+        return sse.format_position_frame(format_position(self.epoch, positions))
 
     def offer(self, payload: bytes) -> bool:
         """Add a payload to the buffer; return False if the buffer is full."""
@@ -191,7 +191,7 @@ class LiveSubscription:
             payload = await self._step(seconds)
             if payload:
                 return payload
-        return self.mark
+        return self.position_frame
 
     async def _read_past(self, _: float) -> bytes:
         """Read the next page of past entries. If it reaches the end of the log, the next step is to join the tail."""

@@ -34,7 +34,9 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
         ),
         asyncio.gather(
             _query_or_none(service.sinks.list_statuses()),
-            _query_or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
+            _query_or_none(
+                service.webhooks.list_page(after_id=0, limit=service.settings.webhooks_max)
+            ),
             _query_or_none(service.totals.read_totals()),
             _query_or_none(service.audits.read_status()),
             _query_or_none(_read_seal_totals(service)),

@@ -171,7 +171,8 @@ class EventStreamHandler:
     async def _write_events(
         self, subscription: LiveSubscription, admission: Authentication, send: Any
     ) -> None:
-        payload = sse.format_retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
+        retry_milliseconds = random.randint(*RETRY_MILLISECONDS)  # noqa: S311
+        payload = sse.format_retry(retry_milliseconds) + subscription.position_frame
         while True:
             try:
                 async with asyncio.timeout(self._write_timeout_seconds):

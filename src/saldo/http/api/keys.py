@@ -90,7 +90,7 @@ async def get_keys(
 ) -> schemas.KeyList:
     """Lists all API keys, ordered by id, including revoked and expired ones."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
-    keys = await service.keys.page(after_id=parse_cursor("keys", cursor) or 0, limit=count + 1)
+    keys = await service.keys.list_page(after_id=parse_cursor("keys", cursor) or 0, limit=count + 1)
     page, next_cursor = cut_page("keys", keys, count)
     return schemas.KeyList([_convert_key(key) for key in page], next_cursor)
 

@@ -106,7 +106,7 @@ async def get_seals(
         last_seals = await service.seals.list_last_seals()
         return schemas.SealList([convert_seal(seal) for seal in last_seals], None)
     require_shard(request.scope, number)
-    seals = await service.seals.page(number, seq or 0, count + 1)
+    seals = await service.seals.list_page(number, seq or 0, count + 1)
     has_more = len(seals) > count
     items = [convert_seal(seal) for seal in seals[:count]]
     return schemas.SealList(items, items[-1].last_seq if has_more else None)

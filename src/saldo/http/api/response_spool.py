@@ -65,7 +65,7 @@ class SpoolSpace:
             event.set()
 
     async def wait_for_space(self, event: asyncio.Event) -> None:
-        """Wait for an event. The method `free` sets the event as well."""
+        """Wait for an event. The method `release` also sets the event."""
         self._waiting.add(event)
         try:
             await event.wait()
@@ -204,8 +204,8 @@ class _Segment:
     """One file of a spool.
 
     Attributes:
-        reserved: Number of bytes that are written or being written.
-        written: Number of bytes that can be read.
+        reserved_bytes: Number of bytes that are written or being written.
+        written_bytes: Number of bytes that can be read.
         read_bytes: Number of bytes that have been read.
     """
 

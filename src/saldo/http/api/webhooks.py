@@ -114,7 +114,7 @@ async def get_webhooks(
     """Lists all webhooks, ordered by id, with the state of their deliveries."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     after = parse_cursor("webhooks", cursor) or 0
-    webhooks = await service.webhooks.page(after_id=after, limit=count + 1)
+    webhooks = await service.webhooks.list_page(after_id=after, limit=count + 1)
     page, next_cursor = cut_page("webhooks", webhooks, count)
     return schemas.WebhookList([_convert_webhook(webhook) for webhook in page], next_cursor)
 

@@ -126,8 +126,8 @@ class LoadShedder:
     """Decides whether a transaction is rejected because of overload, and builds the rejection.
 
     Attributes:
-        closes: Whether the connection of the latest rejected request is closed after the rejection.
-        draining: Whether each connection is closed after its next response, because the service will stop.
+        closes_connection: Whether the connection of the latest rejected request is closed after the rejection.
+        is_draining: Whether each connection is closed after its next response, because the service will stop.
         rejections: Rejections that are not written yet.
     """
 

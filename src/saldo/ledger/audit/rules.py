@@ -5,8 +5,9 @@ withdrawal is also checked against the user's balance at every instant. A differ
 entry, and the found and the expected value. After a fault the audit continues with the found values, so that one
 altered entry is reported as one fault.
 
-The module does no I/O: the reader of the log provides the required data (`unknown_users`, `late_withdrawals`) before it
-checks entries. For speed, entries are read as integers, with times as microseconds since 2000-01-01 UTC.
+The module does no I/O: before it checks entries, the reader of the log provides the data that
+`find_users_without_state` and `find_late_withdrawals` name. For speed, entries are read as integers, with times as
+microseconds since 2000-01-01 UTC.
 """
 
 from __future__ import annotations
@@ -209,7 +210,9 @@ def parse_raw_entries(data: bytes) -> list[RawEntry]:
     if rest or data[::ENTRY_BYTES] + data[1::ENTRY_BYTES] != (
         _COLUMNS[:1] * entries + _COLUMNS[1:] * entries
     ):
-        raise InvalidEntriesError(f"{len(data)} bytes are no entries of {ENTRY_BYTES} bytes each")
+        raise InvalidEntriesError(
+            f"{len(data)} bytes are not a whole number of entries of {ENTRY_BYTES} bytes"
+        )
     return [*map(RawEntry._make, _ENTRY.iter_unpack(data))]
 
 
@@ -252,8 +255,8 @@ class ShardAudit:
         """The totals up to `seq`."""
         return ShardCounts(self._users_opened, self._posted, self._refused, self._balance)
 
-    def find_unknown_users(self, entries: Sequence[RawEntry]) -> dict[int, int]:
-        """Return the users for whom `set_user_state` must be called before these entries are checked. The value is the
+    def find_users_without_state(self, entries: Sequence[RawEntry]) -> dict[int, int]:
+        """Return the users whose state must be set (`set_user_state`) before these entries are checked, each with the
         number of the user's first entry among them."""
         if len(self._users) > USERS_MAX:
             self._users.clear()

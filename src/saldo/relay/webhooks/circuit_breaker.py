@@ -24,7 +24,8 @@ class CircuitBreakerStoppedError(Exception):
 
 
 class CircuitBreaker:
-    """The circuit breaker of an endpoint. Callers enter `turn` for each attempt, and report the attempt's result."""
+    """The circuit breaker of an endpoint. Callers enter `acquire_turn` for each attempt, and report the result of the
+    attempt."""
 
     def __init__(self, concurrency: int) -> None:
         self._free = asyncio.Semaphore(concurrency)

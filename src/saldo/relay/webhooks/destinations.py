@@ -44,7 +44,7 @@ class DestinationPolicy:
     ports: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, settings: DestinationSettings) -> DestinationPolicy:
+    def from_settings(cls, settings: DestinationSettings) -> DestinationPolicy:
         """Return the policy for these settings."""
         return cls(
             allow_private=settings.webhook_allow_private,

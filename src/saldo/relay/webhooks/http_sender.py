@@ -56,12 +56,12 @@ class Attempt(NamedTuple):
 
     Attributes:
         failure: a description in one line; None if the event was delivered.
-        gone: whether the endpoint has responded with 410, which means that it wants no more events.
+        is_gone: whether the endpoint has responded with 410, which means that it wants no more events.
         retry_after: the delay that the endpoint asked for.
     """
 
     failure: str | None
-    gone: bool = False
+    is_gone: bool = False
     retry_after: timedelta | None = None
 
 
@@ -202,12 +202,12 @@ def describe_failure(error: Exception, url: str) -> str:
             text = str(error).strip()
     lines = text.splitlines()
     line = "".join(each if each.isprintable() else " " for each in lines[0]) if lines else ""
-    if not line or any(secret in line for secret in _secret_parts(url)):
+    if not line or any(secret in line for secret in _find_secret_parts(url)):
         return type(error).__name__
     return line[:FAILURE_LENGTH_MAX]
 
 
-def _secret_parts(url: str) -> list[str]:
+def _find_secret_parts(url: str) -> list[str]:
     """Return the secret parts of a URL, as they may occur in messages."""
     try:
         parsed = URL(url)

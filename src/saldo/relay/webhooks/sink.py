@@ -156,7 +156,7 @@ class WebhookSink:
             sorted(wanted, key=_build_user_sort_key), key=lambda each: each.user_id
         ):
             if user_id in users_with_pending:
-                new_deliveries += [_build_pending(event) for event in user_events]
+                new_deliveries += [_build_new_delivery(event) for event in user_events]
             else:
                 chain = _UserBatch(list(user_events))
                 chains[asyncio.create_task(self._deliver_user_batch(chain, until))] = chain
@@ -230,7 +230,7 @@ class WebhookSink:
             if chain.put is not None:
                 # The batch has ended meanwhile, and stored the event as pending.
                 await chain.put
-                await self._record_result(_build_due(event), attempt)
+                await self._record_result(_build_due_delivery(event), attempt)
                 return
             if attempt.failure is not None:
                 chain.failed = attempt
@@ -288,7 +288,7 @@ class WebhookSink:
         too_long = await self._webhooks.count_attempts(
             self._subscription.id, succeeded, len(failed), failure, self._limits.disable
         )
-        if any(attempt.gone for attempt in failed):
+        if any(attempt.is_gone for attempt in failed):
             await self._disable("gone", "the endpoint responded with 410")
         elif too_long:
             seconds = self._limits.disable.total_seconds()
@@ -411,12 +411,12 @@ class WebhookSink:
                 await self._webhooks.record_deliveries(self._subscription.id, delivered or [due])
                 self._failing = False
             else:
-                await self._settle_failed(due, attempt, attempt.failure, give_up)
+                await self._record_failed_attempt(due, attempt, attempt.failure, give_up)
         except StoreError as error:
             # The delivery stays pending, so that it is attempted again.
             _log.warning("%s: can't record the outcome of an attempt: %s", self.name, error)
 
-    async def _settle_failed(
+    async def _record_failed_attempt(
         self, due: PendingDelivery, attempt: Attempt, failure: str, give_up: bool
     ) -> None:
         delay = (
@@ -461,7 +461,7 @@ class _UserBatch:
 
     def list_undelivered(self) -> list[NewDelivery]:
         """Return the undelivered events as pending deliveries."""
-        waiting = [_build_pending(event) for event in self.events[self.delivered :]]
+        waiting = [_build_new_delivery(event) for event in self.events[self.delivered :]]
         if self.failed is not None:
             waiting[0] = waiting[0]._replace(
                 attempts=1, delay=self.delay, failure=self.failed.failure
@@ -469,11 +469,11 @@ class _UserBatch:
         return waiting
 
 
-def _build_pending(event: Event) -> NewDelivery:
+def _build_new_delivery(event: Event) -> NewDelivery:
     return NewDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
 
 
-def _build_due(event: Event) -> PendingDelivery:
+def _build_due_delivery(event: Event) -> PendingDelivery:
     return PendingDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, 0.0)
 
 

@@ -216,8 +216,8 @@ class ShardScan:
         self.head = 0
 
     async def start(self) -> list[LedgerFault]:
-        """Read where the shard ends. Return a fault for each of the audited position, the last seal and the totals that
-        lies beyond the end.
+        """Read where the shard ends. If the audited position, the last seal or the totals lie beyond the end, return a
+        fault for each of them.
 
         Raises:
             StoreError: The database can't be read.
@@ -295,10 +295,10 @@ class ShardScan:
 
     async def _check_rules(self, entries: list[RawEntry]) -> list[LedgerFault]:
         audit, reader = self._shard_audit, self._reader
-        unknown = audit.find_unknown_users(entries)
-        if unknown:
-            before = await reader.find_last_entries_before(unknown)
-            for user_id in unknown:
+        users_without_state = audit.find_users_without_state(entries)
+        if users_without_state:
+            before = await reader.find_last_entries_before(users_without_state)
+            for user_id in users_without_state:
                 audit.set_user_state(user_id, before.get(user_id, NO_ENTRY))
         for wanted in audit.find_late_withdrawals(entries):
             timeline = await reader.build_timeline(wanted)
@@ -308,10 +308,10 @@ class ShardScan:
                 audit.set_timeline(wanted.user_id, timeline)
         faults = [*audit.check_entries(entries)]
         opened = {entry.user_id: entry for entry in entries if entry.number == 0}
-        strangers = await reader.find_unknown_users([*opened]) if opened else ()
+        missing_users = await reader.find_unknown_users([*opened]) if opened else ()
         return faults + [
             build_entry_fault(opened[user_id], self._shard, Rule.USER, "no such user", "the user")
-            for user_id in strangers
+            for user_id in missing_users
         ]
 
     def _build_missing_tail_fault(self) -> LedgerFault:

@@ -144,7 +144,7 @@ def _check_backup(backup: Path) -> None:
         raise ConfigurationError(f"{backup} is not a backup that `saldo backup` created")
     if (found := version.read_text().strip()) != MAJOR_VERSION:
         raise ConfigurationError(
-            f"{backup} is of PostgreSQL {found}, not {MAJOR_VERSION}: restore it with the version of Saldo "
+            f"{backup} is a backup of PostgreSQL {found}, not {MAJOR_VERSION}: restore it with the version of Saldo "
             "that took it, then run saldo upgrade"
         )
     _log.info("verifying %s", backup)

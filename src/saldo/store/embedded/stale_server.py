@@ -49,7 +49,9 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
         return
     pid = _read_pid(pid_file)
     if pid is not None and _is_postgres(pid, cluster):
-        _log.warning("stopping a PostgreSQL that an earlier process left running (pid %d)", pid)
+        _log.warning(
+            "stopping a PostgreSQL server that an earlier process left running (pid %d)", pid
+        )
         for mode, seconds in (("fast", STOP_SECONDS_MAX), ("immediate", 10)):
             with suppress(ConfigurationError):  # the start reports the error if a server still runs
                 programs.run(
@@ -69,7 +71,7 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
         time.sleep(0.1)
     if _is_socket_answering(socket_dir / SOCKET_NAME):
         raise ConfigurationError(
-            f"a PostgreSQL that is not listed in {pid_file} is running in {socket_dir}: stop it first"
+            f"a PostgreSQL server that is not listed in {pid_file} is running in {socket_dir}: stop it first"
         )
     for stale in left:
         if _read_pid(stale) is None:
@@ -90,7 +92,9 @@ def _stop_unlisted_servers(cluster: Path) -> None:
     for number, seconds in ((signal.SIGINT, STOP_SECONDS_MAX), (signal.SIGQUIT, 10)):
         deadline = time.monotonic() + seconds
         for pid in _find_server_pids(cluster):
-            _log.warning("stopping a PostgreSQL that an earlier process left running (pid %d)", pid)
+            _log.warning(
+                "stopping a PostgreSQL server that an earlier process left running (pid %d)", pid
+            )
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         while _find_server_pids(cluster) and time.monotonic() < deadline:

@@ -33,7 +33,7 @@ from saldo.store.schema.migration_locks import (
     poll_migration_lock,
     retry_until_locked,
 )
-from saldo.store.schema.online_changes import change_users, read_pending_changes
+from saldo.store.schema.online_changes import apply_pending_changes, read_pending_changes
 from saldo.store.statements import load_statement
 
 POSTGRESQL_MIN = 15
@@ -75,7 +75,7 @@ def prepare_schema(
     with LockWatch(owner_role_url) as watch:
         if _run_exclusively(owner_role_url, watch, work):
             try:
-                change_users(
+                apply_pending_changes(
                     owner_role_url, partial(connect_to_supported_server, owner_role_url), watch
                 )
             except ConfigurationError as error:
@@ -170,7 +170,7 @@ def migrate_schema(owner_role_url: str, service_role_url: str) -> None:
             watch,
             lambda each: _upgrade_schema(each, owner_role_url, service_role_url),
         ):
-            change_users(
+            apply_pending_changes(
                 owner_role_url, partial(connect_to_supported_server, owner_role_url), watch
             )
 

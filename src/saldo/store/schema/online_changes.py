@@ -32,21 +32,26 @@ class PendingChanges(NamedTuple):
     """The pending changes of `saldo.users`; see sql/schema/pending_online_changes.sql.
 
     Attributes:
-        invalid: The names of invalid indexes to drop.
-        collation: Whether the names' collation must be changed.
-        key: Whether the new unique index must be created before the collation is changed.
-        prefix: Whether the index for the search by prefix must be created.
-        checked: Whether a constraint must be validated.
+        invalid_indexes: The names of invalid indexes to drop.
+        needs_collation: Whether the names' collation must be changed.
+        needs_unique_index: Whether the new unique index must be created before the collation is changed.
+        needs_prefix_index: Whether the index for the search by prefix must be created.
+        needs_validation: Whether a constraint must be validated.
     """
 
-    invalid: list[str]
-    collation: bool
-    key: bool
-    prefix: bool
-    checked: bool
+    invalid_indexes: list[str]
+    needs_collation: bool
+    needs_unique_index: bool
+    needs_prefix_index: bool
+    needs_validation: bool
 
     def __bool__(self) -> bool:
-        return bool(self.invalid) or self.collation or self.prefix or self.checked
+        return (
+            bool(self.invalid_indexes)
+            or self.needs_collation
+            or self.needs_prefix_index
+            or self.needs_validation
+        )
 
 
 def read_pending_changes(driver: Driver) -> PendingChanges:
@@ -56,7 +61,7 @@ def read_pending_changes(driver: Driver) -> PendingChanges:
     return PendingChanges(*row)
 
 
-def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> None:
+def apply_pending_changes(url: str, connect: Callable[[], Driver], watch: LockWatch) -> None:
     """Change the collation of user names to byte order, and replace the indexes of the names.
 
     Args:
@@ -74,7 +79,7 @@ def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> N
             poll_migration_lock(url, lock, watch)
             connection.autocommit = True
             _limit_lock_waits(connection)
-            _change_users(url, connection, watch)
+            _apply_pending_changes(url, connection, watch)
     except psycopg.errors.LockNotAvailable as error:
         raise ConfigurationError(
             f"database {format_url(url)}: a lock on saldo.users was unavailable for {LOCK_SECONDS_MAX:.0f} "
@@ -85,17 +90,17 @@ def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> N
         raise ConfigurationError(f"database {format_url(url)}: {get_first_line(error)}") from error
 
 
-def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
-    found = read_pending_changes(connection)
-    if not found:
+def _apply_pending_changes(url: str, connection: Driver, watch: LockWatch) -> None:
+    pending = read_pending_changes(connection)
+    if not pending:
         return
     _log.info("changing the indexes of saldo.users, which remains in use")
-    for name in found.invalid:
+    for name in pending.invalid_indexes:
         connection.execute(
             sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS saldo.{}").format(sql.Identifier(name))
         )
-    if found.collation:
-        if found.key:
+    if pending.needs_collation:
+        if pending.needs_unique_index:
             connection.execute(_read_step("0012_users_key"))
 
         def swap() -> None:
@@ -104,10 +109,10 @@ def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
                 connection.execute(_read_step("0012_users_swap"))
 
         retry_until_locked(url, watch, swap)
-    found = read_pending_changes(connection)
-    if found.prefix:
+    pending = read_pending_changes(connection)
+    if pending.needs_prefix_index:
         connection.execute(_read_step("0012_users_prefix"))
-    if found.checked:
+    if pending.needs_validation:
         connection.execute(_read_step("0012_users_check"))
     connection.execute("ANALYZE saldo.users")
 
