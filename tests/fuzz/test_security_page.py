@@ -59,7 +59,7 @@ def test_every_pinned_version_supports_the_python_of_debian_12() -> None:
     unsupported = [
         f"{each.name} {each.version} {each.metadata['Requires-Python']}"
         for each in metadata.distributions()
-        if "3.11.2" not in SpecifierSet(each.metadata.get("Requires-Python", ""))
+        if "3.11.2" not in SpecifierSet(each.metadata["Requires-Python"] or "")
     ]
     assert unsupported == []
 

@@ -28,7 +28,7 @@ class AttemptHandler(logging.Handler):
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that starts and stops, and logs a message while it starts."""
+    """Start and stop as an ASGI application, and log a message while starting."""
     assert scope["type"] == "lifespan"
     await receive()
     logging.getLogger("saldo").info("starting")
