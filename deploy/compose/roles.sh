@@ -6,7 +6,7 @@ psql --no-psqlrc --set=ON_ERROR_STOP=1 \
     --username="$POSTGRES_USER" --dbname=postgres <<'SQL'
 CREATE ROLE saldo_owner LOGIN PASSWORD :'owner_password';
 CREATE ROLE saldo LOGIN PASSWORD :'password';
-CREATE DATABASE saldo OWNER saldo_owner;
+CREATE DATABASE saldo OWNER saldo_owner TEMPLATE template0 ENCODING 'UTF8';
 REVOKE CONNECT, TEMPORARY ON DATABASE saldo FROM PUBLIC;
 GRANT CONNECT ON DATABASE saldo TO saldo;
 SQL

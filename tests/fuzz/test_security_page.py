@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "security.md"
@@ -49,6 +52,16 @@ def test_every_dependency_is_pinned() -> None:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)
         assert name is not None
         assert name[0] == project["name"] or _normal(name[0]) in pinned, requirement
+
+
+def test_every_pinned_version_supports_the_python_of_debian_12() -> None:
+    # `make test` and `make release` use it. pip reports a version for newer releases of Python only as a conflict.
+    unsupported = [
+        f"{each.name} {each.version} {each.metadata['Requires-Python']}"
+        for each in metadata.distributions()
+        if "3.11.2" not in SpecifierSet(each.metadata["Requires-Python"] or "")
+    ]
+    assert unsupported == []
 
 
 LOWEST = {"aiohttp": (3, 14, 5), "jinja2": (3, 1, 6), "litestar": (2, 25), "pyjwt": (2, 15, 1)}

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 DIRECTORY: Final = Path(__file__).parents[2] / "docs/recipes"
 PAGES: Final = sorted(path.stem for path in DIRECTORY.glob("*.md") if path.name != "README.md")
-URL: Final = "http://localhost:8000"
+URLS: Final = ("http://localhost:8000", "http://127.0.0.1:8000")
+"""Addresses of the service on the pages."""
 SECONDS_MAX: Final = 120
 
 _CODE_BLOCK: Final = re.compile(r"```(\w+)\n(.*?)```\n", re.DOTALL)
@@ -75,7 +76,7 @@ def run_blocks(
     """
     outputs: list[str] = []
     for number, (key, group) in enumerate(groupby(blocks, key=lambda block: block.language)):
-        codes = [block.code.replace(URL, url) for block in group]
+        codes = [replace_urls(block.code, url) for block in group]
         language = LANGUAGES[key]
         program = directory / f"{name}-{number}.{language.suffix}"
         marks = [f"--- end of block {index} ---" for index in range(len(codes))]
@@ -102,6 +103,13 @@ def run_blocks(
             output, _, rest = rest.partition(f"{mark}\n")
             outputs.append(output)
     return outputs
+
+
+def replace_urls(code: str, url: str) -> str:
+    """Return code whose addresses of the service are replaced by another one."""
+    for printed in URLS:
+        code = code.replace(printed, url)
+    return code
 
 
 def normalize(output: str) -> list[str]:

@@ -91,14 +91,16 @@ def serve_until_stopped(
     certificates = Certificates.from_settings(settings)
     scheme = "http" if certificates is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    _log.info("listening on %s://%s:%d", scheme, host, listening.getsockname()[1])
+    address = f"{scheme}://{host}:{listening.getsockname()[1]}"
     config = _create_config(
         settings,
         SaldoApplication(settings, database_url, wakeup_path, certificates, early_signals),
     )
     if settings.workers == 1:
-        uvicorn.Server(config).run(sockets=[listening])
+        AnnouncingServer(config, address).run(sockets=[listening])
         return
+    # The workers listen on the socket a moment later.
+    _log.info("listening on %s", address)
     with create_metrics_directory():
         WorkerSupervisor(config, [listening], early_signals).run()
 
@@ -117,6 +119,22 @@ class EarlySignals:
     def record(self, number: int, _: FrameType | None) -> None:
         """Handle a signal."""
         self.first = self.first or number
+
+
+class AnnouncingServer(uvicorn.Server):
+    """A server that logs its address when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and listen, then log the address.
+
+        The message comes last, because people and programs connect as soon as they read it.
+        """
+        await super().startup(sockets=sockets)
+        _log.info("listening on %s", self._address)
 
 
 class WorkerSupervisor(Multiprocess):

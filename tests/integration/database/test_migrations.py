@@ -243,6 +243,25 @@ def test_no_migration_builds_an_index_on_an_existing_table() -> None:
             assert concurrently or table in created, f"{path.name}: {table}"
 
 
+def test_a_database_with_another_encoding_is_rejected_in_one_line(machine_postgres: str) -> None:
+    """Use the encoding of a server that was installed without a locale, as on a minimal Debian."""
+    with databases.create_database(machine_postgres) as database:
+        name = psycopg.conninfo.conninfo_to_dict(database.owner_role_url)["dbname"]
+        with psycopg.connect(machine_postgres, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name}".encode())
+            admin.execute(
+                f"CREATE DATABASE {name} OWNER {name}_owner TEMPLATE template0"
+                " ENCODING 'SQL_ASCII' LOCALE 'C'".encode()
+            )
+        with pytest.raises(ConfigurationError, match="has the encoding SQL_ASCII, and Saldo"):
+            prepare_schema(
+                database.owner_role_url,
+                database.service_role_url,
+                currency_decimals=2,
+                max_lateness=None,
+            )
+
+
 def test_keys_compare_byte_by_byte_whatever_the_locale_of_the_database(
     machine_postgres: str,
 ) -> None:

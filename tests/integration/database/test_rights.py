@@ -238,8 +238,8 @@ def test_one_role_for_owner_and_service_is_one_clear_line(
     )
     monkeypatch.setenv("SALDO_DATABASE_URL", "")
     assert (
-        'CREATE DATABASE "saldo" OWNER "saldo_owner";'
-        in CliRunner().invoke(build_app(["db"]), ["db", "roles"]).stdout
+        'CREATE DATABASE "saldo" OWNER "saldo_owner" TEMPLATE template0 ENCODING '
+        "'UTF8';" in CliRunner().invoke(build_app(["db"]), ["db", "roles"]).stdout
     )
 
 

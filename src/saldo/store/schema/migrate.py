@@ -237,8 +237,9 @@ def connect_to_supported_server(url: str, *, application_name: str = APPLICATION
     """Connect to a server of a supported version.
 
     Raises:
-        ConfigurationError: The server has an older version. The message is one line for the operator. psycopg.Error:
-            The connection failed.
+        ConfigurationError: The server has an older version, or the encoding of the database is not UTF8. The message is
+            one line for the operator.
+        psycopg.Error: The connection failed.
     """
     connection = psycopg.connect(
         url, connect_timeout=CONNECT_SECONDS_MAX, application_name=application_name
@@ -249,6 +250,14 @@ def connect_to_supported_server(url: str, *, application_name: str = APPLICATION
         raise ConfigurationError(
             f"database {format_url(url)} is PostgreSQL {version // 10_000}; "
             f"Saldo requires PostgreSQL {POSTGRESQL_MIN} or newer"
+        )
+    # A cluster that was created without a locale has SQL_ASCII, in which the driver returns text as bytes.
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        connection.close()
+        raise ConfigurationError(
+            f"database {format_url(url)} has the encoding {encoding}, and Saldo requires UTF8: create the database "
+            "with TEMPLATE template0 ENCODING 'UTF8'"
         )
     return connection
 
