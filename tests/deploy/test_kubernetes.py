@@ -42,7 +42,7 @@ CUSTOM = {
     "BackendTrafficPolicy": "gateway.envoyproxy.io/v1alpha1",
 }
 WORKLOADS = {"Deployment", "Job"}
-STOP_SECONDS_BESIDE = 5
+STOP_SECONDS_BESIDE = 8
 """Time for the steps of a stop other than its waits, in seconds."""
 
 OTHER_CONNECTIONS = 15

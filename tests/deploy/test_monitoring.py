@@ -36,6 +36,7 @@ from harness.prometheus import (
     run_prometheus,
     substitute_variables,
 )
+from saldo.bootstrap.heads import create_private_key
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import load_statement
 from tests.deploy import refusals
@@ -107,10 +108,17 @@ async def test_every_panel_shows_something(
     # Any server with the same entries can be the replica; here the embedded server is its own.
     replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(tmp_path / "data").service_role_url}
 
+    create_private_key(tmp_path / "seals.pem")
+    (tmp_path / "heads").mkdir()
+    heads = {
+        "SALDO_SEALS_KEY_FILE": str(tmp_path / "seals.pem"),
+        "SALDO_SEALS_PUBLISH_DIR": str(tmp_path / "heads"),
+    }
+
     def watch(webhook_url: str) -> None:
         with (
             run_service_process(
-                tmp_path, **QUICK, **brokers, **replica, SALDO_WORKERS="2"
+                tmp_path, **QUICK, **brokers, **replica, **heads, SALDO_WORKERS="2"
             ) as running,
             run_prometheus(prometheus_program, tmp_path, running.url, job_name=JOB) as watching,
             run_load(running.url),

@@ -187,7 +187,7 @@ def test_database_metrics_are_not_summed_over_instances() -> None:
         for query in panel.queries
     ] + [alert["expr"] for alert in alerts()]
     for expression in expressions:
-        if re.search(r"saldo_(sink|webhook|ledger|audit|seals)_", expression):
+        if re.search(r"saldo_(sink|webhook|ledger|audit|seals|heads)_", expression):
             assert not re.search(r"\b(sum|count|avg)\b(?!_over_time)", expression), expression
 
 

@@ -12,6 +12,7 @@ from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
 from saldo.background.totals_worker import run_totals
 from saldo.bootstrap.audit import run_audit
+from saldo.bootstrap.heads import run_head_publisher
 from saldo.bootstrap.pools import open_relay_pool
 from saldo.bootstrap.webhooks import run_webhooks
 from saldo.events.event import EventEncoder
@@ -85,6 +86,8 @@ async def run_relays(
             await start(run_task(run_audit(settings, pool, activity), name="audit"))
             if settings.seals_enabled:
                 sealer = Sealer(SealStore(pool), activity)
+                # The last head is published after the sealer has been stopped.
+                await start(run_head_publisher(settings, pool, sealer))
                 await start(run_task(sealer.run(), name="sealing"))
             async with run_relays_until_exit(relays, settings.shutdown_timeout_seconds):
                 yield

@@ -37,6 +37,7 @@ from saldo.store.citus.placement import Node, read_shard_nodes
 from saldo.store.connections.connection import count_waiters, is_distributed, open_pool
 from saldo.store.connections.replica import Replica
 from saldo.store.console_sessions import ConsoleSessions, SessionLimits
+from saldo.store.heads import HeadStore
 from saldo.store.log import Log
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
@@ -214,6 +215,7 @@ async def _start(
         Totals(reader.pool),
         create_audit_store(settings, reader.pool),
         SealStore(reader.pool),
+        HeadStore(reader.pool),
         auth.authenticator,
         auth.key_cache,
         auth.keys,

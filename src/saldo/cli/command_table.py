@@ -94,6 +94,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
         *(OPERATE, "Verify all entries, balances and seals of the ledger.", "verify", "verify"),
         ("saldo verify --state verify.json",),
     ),
+    "seals": CommandEntry(OPERATE, "Manage the key that signs heads of the ledger.", "seals.key"),
     "audit": CommandEntry(
         OPERATE, "Show and acknowledge findings of the background audit.", "audit"
     ),

@@ -111,6 +111,15 @@ class SealFigures(Protocol):
     def seconds_behind(self) -> float: ...
 
 
+class HeadFigures(Protocol):
+    """The metrics of the signed heads (`saldo.store.heads.HeadStatus`)."""
+
+    @property
+    def published_count(self) -> int: ...
+    @property
+    def age_seconds(self) -> float: ...
+
+
 class DiskValues(Protocol):
     """The disk of the embedded server's data directory (`shutil.disk_usage`), in bytes."""
 
@@ -127,6 +136,8 @@ class DatabaseMetrics(NamedTuple):
         roundtrip_seconds: duration of a query to the database; None if the database does not respond.
         replica_lag_seconds: lag of the replica.
         is_audited: whether the audit in the background is enabled.
+        heads: the signed heads; None if none are published.
+        head_interval_seconds: interval at which signed heads are published.
         decimals: decimals of the currency.
     """
 
@@ -139,6 +150,8 @@ class DatabaseMetrics(NamedTuple):
     audit: AuditFigures | None
     is_audited: bool
     seals: SealFigures | None
+    heads: HeadFigures | None
+    head_interval_seconds: float
     decimals: int
     disk: DiskValues | None
 
@@ -157,6 +170,8 @@ class DatabaseMetrics(NamedTuple):
             yield from _build_audit_metrics(self.audit, is_audited=self.is_audited)
         if self.seals is not None:
             yield from _build_seal_metrics(self.seals)
+        if self.heads is not None:
+            yield from _build_head_metrics(self.heads, self.head_interval_seconds)
 
 
 def _create_gauge(name: str, text: str, value: float) -> Metric:
@@ -360,4 +375,20 @@ def _build_seal_metrics(seals: SealFigures) -> Iterator[Metric]:
         "saldo_seals_seconds_behind",
         "Age of the oldest entry that is not sealed.",
         seals.seconds_behind,
+    )
+
+
+def _build_head_metrics(heads: HeadFigures, interval_seconds: float) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "saldo_heads_published", "Signed heads that were published.", value=heads.published_count
+    )
+    yield _create_gauge(
+        "saldo_heads_age_seconds",
+        "Time since the last publication of a signed head, or since the ledger was prepared for it.",
+        heads.age_seconds,
+    )
+    yield _create_gauge(
+        "saldo_heads_interval_seconds",
+        "Configured interval between two signed heads.",
+        interval_seconds,
     )

@@ -26,8 +26,9 @@ JOIN_SECONDS = 0.2
 """Interval, in seconds, at which the supervisor checks whether the relay process has ended and whether the service is
 stopping."""
 
-END_SECONDS = 5.0
-"""Seconds, after the shutdown timeout, in which the relay process must close its connections. Then it is killed."""
+END_SECONDS = 8.0
+"""Seconds, after the shutdown timeout, in which the relay process must publish a last signed head and close its
+connections. Then it is killed."""
 
 _log = logging.getLogger("saldo.relay")
 

@@ -27,6 +27,7 @@ from saldo.settings.sections.console import ConsoleSettings
 from saldo.settings.sections.database import DatabaseSettings
 from saldo.settings.sections.engine import EngineSettings
 from saldo.settings.sections.events import EventStreamSettings
+from saldo.settings.sections.heads import HeadSettings
 from saldo.settings.sections.http import (
     BodySettings,
     ConnectionSettings,
@@ -52,6 +53,7 @@ class Settings(
     ConsoleSettings,
     EventStreamSettings,
     AuditSettings,
+    HeadSettings,
     RelaySettings,
     TlsSettings,
     ConnectionSettings,
@@ -88,6 +90,7 @@ SECTIONS: Final[Mapping[str, type[SettingsSection]]] = {
     "HTTP connections and timeouts": ConnectionSettings,
     "TLS": TlsSettings,
     "Relay and RabbitMQ": RelaySettings,
+    "Signed heads": HeadSettings,
     "Background audit": AuditSettings,
     "Event stream": EventStreamSettings,
     "Console": ConsoleSettings,

@@ -71,7 +71,8 @@ def older(embedded_server: EmbeddedServer) -> Iterator[Database]:
             )
             service = psycopg.conninfo.conninfo_to_dict(database.service_role_url)["user"]
             for line in load_statement("roles/grant").splitlines():
-                if line.startswith("GRANT") and "known_until" not in line:
+                is_newer = "known_until" in line or "saldo.head_publication" in line
+                if line.startswith("GRANT") and not is_newer:
                     connection.execute(line.replace("{role}", f'"{service}"').encode())
         yield database
 
@@ -175,7 +176,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
     migration.join(60)
     assert not migration.is_alive()
     with psycopg.connect(older.owner_role_url) as connection:
-        assert connection.execute(load_statement("schema/revision")).fetchone() == ("0013",)
+        assert connection.execute(load_statement("schema/revision")).fetchone() == ("0014",)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from saldo.bootstrap.database import Database, Purpose
+from saldo.bootstrap.heads import check_head_keys
 from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.bootstrap.relay import (
     PositionBeyondHeadError,
@@ -48,6 +49,7 @@ def relay(context: typer.Context, local: LocalDatabase = False) -> None:
     settings = settings_module.load_settings()
     set_up_logging(settings)
     refuse_root(settings)
+    check_head_keys(settings)
     with Database(settings, may_start=local) as database_url:
         warn_about_root()
         relay_until_stopped(settings, database_url)

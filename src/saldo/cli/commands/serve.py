@@ -11,6 +11,7 @@ import typer
 
 from saldo.bootstrap.auth import require_keys_unless_loopback
 from saldo.bootstrap.database import Database
+from saldo.bootstrap.heads import check_head_keys
 from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.cli.connection.service_url_file import announce_url
 from saldo.cli.root_account import refuse_root, warn_about_root
@@ -49,6 +50,8 @@ def serve(
     set_up_logging(settings)
     # This precedes the creation of files, because the service's own account could not use files that belong to root.
     refuse_root(settings)
+    if settings.relay_enabled:
+        check_head_keys(settings)
     # This precedes the start of the database, so that a port in use and an invalid certificate are reported
     # immediately.
     certificates = Certificates.from_settings(settings)

@@ -18,6 +18,7 @@ from saldo.http.readiness import Readiness
 from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
 from saldo.store.audit.progress import AuditProgress
+from saldo.store.heads import HeadStore
 from saldo.store.keys import Keys
 from saldo.store.reader import Reader
 from saldo.store.seals import SealStore
@@ -43,6 +44,7 @@ class AppContext:
     totals: Totals
     audits: AuditProgress
     seals: SealStore
+    heads: HeadStore
     authenticator: Authenticator
     key_cache: KeyCache
     keys: Keys

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from saldo.http.api.context import AppContext
 from saldo.observability.database_metrics import DatabaseMetrics, DiskValues
 from saldo.store.errors import StoreError
+from saldo.store.heads import HeadStatus
 from saldo.store.seals import SealTotals
 from saldo.store.server_figures import read_replica_lag, read_server_figures
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
     """Read the metrics of the database with concurrent queries, and return them."""
     # The types of `gather` are known for up to six arguments.
-    (roundtrip, server, lag), (sinks, webhooks, ledger, audit, seals) = await asyncio.gather(
+    (roundtrip, server, lag), (sinks, webhooks, ledger, audit, seals, heads) = await asyncio.gather(
         asyncio.gather(
             _query_or_none(_measure_roundtrip(service)),
             _query_or_none(read_server_figures(service.reader.pool)),
@@ -40,6 +41,7 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
             _query_or_none(service.totals.read_totals()),
             _query_or_none(service.audits.read_status()),
             _query_or_none(_read_seal_totals(service)),
+            _query_or_none(_read_head_status(service)),
         ),
     )
     return DatabaseMetrics(
@@ -52,6 +54,8 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
         audit,
         service.settings.audit_entries_per_second > 0,
         seals,
+        heads,
+        service.settings.seals_publish_seconds,
         service.parser_options.decimals,
         _read_disk_usage(service),
     )
@@ -78,6 +82,13 @@ async def _read_replica_lag(pool: Any | None) -> float | None:
 async def _read_seal_totals(service: AppContext) -> SealTotals | None:
     """Return the totals of the seals. Return None if sealing is disabled, because unsealed entries are then normal."""
     return await service.seals.read_totals() if service.settings.seals_enabled else None
+
+
+async def _read_head_status(service: AppContext) -> HeadStatus | None:
+    """Return the progress of publishing. Return None if no signed heads are published."""
+    settings = service.settings
+    is_enabled = settings.seals_enabled and settings.seals_key_file is not None
+    return await service.heads.read_status() if is_enabled else None
 
 
 def _read_disk_usage(service: AppContext) -> DiskValues | None:

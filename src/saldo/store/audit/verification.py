@@ -3,8 +3,9 @@ checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
 
 from saldo.ledger.audit.rules import AuditPosition, LedgerFault, Rule
 from saldo.ledger.audit.seal_chain import SealRow
@@ -15,8 +16,14 @@ from saldo.store.audit.shard_scan import (
     find_duplicate_uuids,
     find_users_without_entries,
 )
+from saldo.store.heads import HeadStore, find_seals_ending_at
 from saldo.store.log import Log
 from saldo.store.schema.definition_check import SchemaCheckResult, check_schema
+from saldo.store.seals import SealStore
+
+if TYPE_CHECKING:
+    # The module needs the library for signatures, which takes long to load.
+    from saldo.ledger.heads import SignedHead
 
 STEP_ENTRIES: Final = 8192
 """Number of entries checked in one step. A step needs about 1 MB of memory and takes about 50 ms."""
@@ -110,6 +117,44 @@ class Verification:
                 )
         return faults
 
+    async def read_ledger_id(self) -> tuple[UUID, bytes | None]:
+        """Return the id of the ledger, and the file of the newest head that the ledger has published.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        return await HeadStore(self._pool).read_ledger()
+
+    async def compare_heads(self, heads: Sequence[SignedHead]) -> list[LedgerFault]:
+        """Compare signed heads with the seals in the database. Return the first fault of each shard.
+
+        Args:
+            heads: The heads, in the order of their numbers.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        wanted: dict[tuple[int, int, bytes], SignedHead] = {}
+        for signed in heads:
+            for shard, end in enumerate(signed.head.seals):
+                if end.seq > 0:
+                    wanted.setdefault((shard, end.seq, end.hash), signed)
+        here = await find_seals_ending_at(
+            self._pool, dict.fromkeys((shard, seq) for shard, seq, _ in wanted)
+        )
+        sealed: dict[int, int] | None = None
+        faults: dict[int, LedgerFault] = {}
+        for (shard, seq, hash_), signed in wanted.items():
+            if here.get((shard, seq)) == hash_ or shard in faults:
+                continue
+            if sealed is None:
+                sealed = {
+                    seal.shard: seal.last_seq
+                    for seal in await SealStore(self._pool).list_last_seals()
+                }
+            faults[shard] = _build_head_fault(signed, shard, here.get((shard, seq)), sealed)
+        return [faults[shard] for shard in sorted(faults)]
+
     async def check_schema(self) -> SchemaCheckResult:
         """Compare the schema with the one that the migrations create.
 
@@ -144,3 +189,28 @@ class Verification:
             yield faults
         async for faults in find_duplicate_uuids(self._reader):
             yield faults
+
+
+def _build_head_fault(
+    signed: SignedHead, shard: int, found: bytes | None, sealed: Mapping[int, int]
+) -> LedgerFault:
+    """Return the fault of a shard whose seals do not match a head.
+
+    Args:
+        found: The hash of the seal that ends where the head says; None if there is none.
+        sealed: The last sealed `seq` of each shard that has seals.
+    """
+    end = signed.head.seals[shard]
+    expected = f"{end.hash.hex()} to {end.seq}, as in {signed.file_name}"
+    if sealed.get(shard, 0) < end.seq:
+        ends_at = sealed.get(shard, 0)
+        return LedgerFault(
+            Rule.HEAD,
+            shard,
+            ends_at + 1,
+            end.seq,
+            f"the seals to end at {ends_at}",
+            f"a seal {expected}",
+        )
+    hash_ = "no seal that ends there" if found is None else f"a seal with the hash {found.hex()}"
+    return LedgerFault(Rule.SEAL, shard, end.seq, end.seq, hash_, expected)

@@ -17,6 +17,7 @@ UNIQUE_INDEXES: Final = frozenset(
         "audit_pkey",
         "console_sessions_pkey",
         "cursors_pkey",
+        "head_publication_pkey",
         "keys_hash_unique",
         "keys_pkey",
         "keys_version_pkey",

@@ -10,6 +10,8 @@ GRANT INSERT, UPDATE ON saldo.sinks, saldo.cursors TO {role};
 GRANT UPDATE ON saldo.totals, saldo.audit TO {role};
 GRANT INSERT, UPDATE ON saldo.audit_faults TO {role};
 GRANT INSERT ON saldo.notices, saldo.seals TO {role};
+-- The signature protects the newest head, and the service may not change the id of the ledger.
+GRANT UPDATE (number, document, is_published, published_at, holder, lease_until) ON saldo.head_publication TO {role};
 GRANT INSERT, UPDATE, DELETE ON saldo.webhooks, saldo.webhook_deliveries TO {role};
 -- Deleting a webhook deletes its sink.
 GRANT DELETE ON saldo.sinks TO {role};

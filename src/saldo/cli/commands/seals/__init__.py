@@ -1,0 +1,1 @@
+"""The commands about seals and the key that signs heads."""
