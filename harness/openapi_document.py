@@ -14,6 +14,9 @@ from saldo.http.openapi.errors import NO_OPERATION
 
 PROBLEM = "application/problem+json"
 
+API_HEADERS = ("x-request-id", "retry-after", "www-authenticate", "idempotent-replayed")
+"""Headers of answers that the document describes."""
+
 BEFORE_ANY_OPERATION = set(NO_OPERATION) - {"not_found", "method_not_allowed"}
 
 
@@ -57,14 +60,17 @@ class Document:
                 self._check_no_operation(response.json())
             return
         if str(response.status_code) not in described:
-            # Answers that are sent before the operation is known are documented only once, among the components.
+            # Answers that are sent before the operation is known are documented by the default response only.
             assert media_type == PROBLEM, response.request.url
             code = response.json()["code"]
             assert code in BEFORE_ANY_OPERATION, response.request.url
-            assert code in self.content["components"]["responses"]
+            default = self.resolve(described["default"])["content"][PROBLEM]
+            assert code in default["examples"]
             self._check_no_operation(response.json())
             return
-        content = described[str(response.status_code)]["content"]
+        answer = self.resolve(described[str(response.status_code)])
+        self._check_headers(answer, response)
+        content = answer["content"]
         assert media_type in content
         if media_type == "application/x-ndjson":
             lines = [json.loads(line) for line in response.text.splitlines()]
@@ -73,7 +79,23 @@ class Document:
             body = response.json()
             assert self.errors_of(content[media_type]["schema"], body) == []
             if media_type == PROBLEM:
-                assert body["code"] in content[media_type]["examples"]
+                examples = content[media_type]["examples"].values()
+                assert body["code"] in {example["value"]["code"] for example in examples}
+
+    def resolve(self, part: dict[str, Any]) -> dict[str, Any]:
+        """Return the part of the document to which a reference points, or the part itself if it is not a reference."""
+        if "$ref" not in part:
+            return part
+        found = self.content
+        for name in part["$ref"].removeprefix("#/").split("/"):
+            found = found[name]
+        return found
+
+    def _check_headers(self, answer: dict[str, Any], response: httpx.Response) -> None:
+        """Fail if an answer has a header of the API that its description doesn't have."""
+        described = {name.lower() for name in answer.get("headers", {})}
+        undescribed = {name for name in API_HEADERS if name in response.headers} - described
+        assert not undescribed, (response.request.url, undescribed)
 
     def _documented_answers(self, response: httpx.Response) -> dict[str, Any] | None:
         """Return the documented answers of the requested operation, or None if the document has no such operation."""

@@ -19,6 +19,7 @@ NAMES: Final = frozenset(
         *("postgres", "pgbouncer", "rabbitmq", "rabbitmq-stream", "rabbitmq-server", "prometheus"),
         *("chromium", "kubectl", "helm", "curl", "jq", "node", "psql"),
         *("nginx", "caddy", "nft", "systemd-analyze", "podman"),
+        *("node-packages", "generator-packages"),
     }
 )
 """The names that both variables can contain."""

@@ -123,7 +123,7 @@ def page() -> str:
     """Return the page in Markdown."""
     whole = document()
     operations = [
-        (path, method, operation)
+        (path, method, _resolve_operation(whole, operation))
         for path, methods in whole["paths"].items()
         for method, operation in methods.items()
     ]
@@ -146,11 +146,32 @@ def page() -> str:
         schema = whole["components"]["schemas"][name]
         lines += [f"### {name}", ""]
         lines += (
-            field_table(schema, optional=False)
+            field_table(schema, optional=name.endswith(("Request", "Change")))
             if "properties" in schema
             else [describe_type(schema), ""]
         )
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _resolve_operation(whole: Schema, operation: Schema) -> dict[str, Any]:
+    """Return an operation with its responses and the schemas of its body in place of references to them."""
+    body = operation.get("requestBody", {"content": {}})
+    content = {
+        media_type: {**each, "schema": _resolve(whole, each["schema"])}
+        for media_type, each in body["content"].items()
+    }
+    responses = {
+        status: _resolve(whole, answer) for status, answer in operation["responses"].items()
+    }
+    return {**operation, "requestBody": {**body, "content": content}, "responses": responses}
+
+
+def _resolve(whole: Schema, part: Schema) -> Schema:
+    if "$ref" not in part:
+        return part
+    kind, name = part["$ref"].removeprefix("#/components/").split("/")
+    found: Schema = whole["components"][kind][name]
+    return found
 
 
 def _operation(path: str, method: str, operation: Schema, responses: dict[str, str]) -> list[str]:
@@ -218,10 +239,15 @@ def _example(operation: str, response: str) -> list[str]:
 
 
 def _error(status: str, answer: Schema) -> str:
-    if status.startswith("2"):
+    if status.startswith("2") or status == "default":
         return ""
-    codes = [code for each in answer.get("content", {}).values() for code in each["examples"]]
-    return f"{status} " + ", ".join(f"`{code}`" for code in dict.fromkeys(codes))
+    examples = [
+        (name, example["value"])
+        for each in answer.get("content", {}).values()
+        for name, example in each["examples"].items()
+    ]
+    codes = dict.fromkeys(value.get("code", name) for name, value in examples)
+    return f"{status} " + ", ".join(f"`{code}`" for code in codes)
 
 
 def _objects(whole: Schema, operations: list[tuple[str, str, Any]]) -> list[str]:

@@ -39,11 +39,11 @@ def describe_type(schema: Schema) -> str:
     if "oneOf" in schema:
         return " or ".join(dict.fromkeys(describe_type(each) for each in schema["oneOf"]))
     types = schema.get("type", "any")
+    if isinstance(types, list):
+        return " or ".join(describe_type({**schema, "type": name}) for name in types)
     if types == "array":
         return f"array of {describe_type(schema.get('items', {}))}"
-    if isinstance(types, list):
-        return " or ".join(types)
-    return f"{types}, {schema['format']}" if "format" in schema else str(types)
+    return f"{types}, {schema['format']}" if "format" in schema and types != "null" else str(types)
 
 
 def referenced_components(schema: Any) -> Iterator[str]:

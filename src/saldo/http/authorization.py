@@ -17,6 +17,7 @@ PUBLIC_PATHS: Final = (
     "/healthz/startup",
     "/docs",
     "/openapi.json",
+    "/openapi-3.0.json",
 )
 """Paths that need no key: the health of the service and the description of its API, without data of the ledger."""
 

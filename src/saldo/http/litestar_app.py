@@ -14,7 +14,7 @@ from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
@@ -25,8 +25,10 @@ from saldo.http.api.context import AppContext
 from saldo.http.api.events import get_events
 from saldo.http.api.keys import KEY_HANDLERS
 from saldo.http.api.operation import (
+    DocumentPlugin,
     get_liveness,
     get_metrics,
+    get_openapi_3_0_document,
     get_openapi_document,
     get_readiness,
     get_startup,
@@ -44,7 +46,12 @@ from saldo.http.api.webhooks import WEBHOOK_HANDLERS
 from saldo.http.asgi import AsgiApp
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.framework_responses import JsonResponse, convert_response
-from saldo.http.openapi.errors import describe_unrouted_responses
+from saldo.http.openapi.errors import (
+    DEFAULT_RESPONSE,
+    describe_default_response,
+    describe_headers,
+)
+from saldo.http.openapi.operation_ids import find_operation_id
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.query_guard import reject_unknown_parameters
 from saldo.http.raw_responses import slow_request_log
@@ -64,12 +71,22 @@ Amounts are decimal strings, and times are in RFC 3339. Errors are `application/
 stable `code`. The uuid of a transaction is its idempotency key: a retry with the same uuid is always safe."""
 
 
+_TAGS = {
+    "transactions": "Deposits and withdrawals, one at a time or in bulk.",
+    "users": "Users and their balances.",
+    "events": "The live stream of events.",
+    "webhooks": "Webhooks and their deliveries.",
+    "proofs": "Seals of the log, and proofs of its entries.",
+    "keys": "API keys.",
+    "operation": "Health checks and metrics.",
+}
+"""The description of each tag of the OpenAPI document, in the order of the document's page."""
+
 _KEY_SCHEME = SecurityScheme(
     type="http",
     scheme="bearer",
     description="An API key, or a token of the identity provider. As long as no key exists, the service accepts "
-    "requests "
-    "from its own machine only.",
+    "requests from its own machine only.",
 )
 
 
@@ -80,6 +97,7 @@ report a healthy service as unhealthy."""
 
 _HANDLERS = [
     get_openapi_document,
+    get_openapi_3_0_document,
     post_transaction,
     post_transactions,
     get_log,
@@ -168,12 +186,18 @@ def create_framework(service: AppContext, console_routes: ConsoleRoutes | None =
             version=__version__,
             description=_DESCRIPTION,
             use_handler_docstrings=True,
+            contact=Contact(name="The Saldo developers"),
+            license=License(name="MIT", identifier="MIT"),
+            tags=[Tag(name, description) for name, description in _TAGS.items()],
+            operation_id_creator=find_operation_id,
             components=Components(
-                responses=describe_unrouted_responses(), security_schemes={"key": _KEY_SCHEME}
+                responses={DEFAULT_RESPONSE: describe_default_response()},
+                headers=describe_headers(),
+                security_schemes={"bearer": _KEY_SCHEME},
             ),
-            security=[{"key": []}],
+            security=[{"bearer": []}],
             path="/docs",
-            render_plugins=[DocumentPage(path="/")],
+            render_plugins=[DocumentPage(path="/"), DocumentPlugin()],
         ),
         before_request=_check_query,
         response_class=JsonResponse,

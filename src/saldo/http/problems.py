@@ -70,6 +70,9 @@ _TITLES: Final = {
     "too_many_keys": (409, "Too many keys"),
 }
 
+CODES: Final = tuple(_TITLES)
+"""The codes of all problems."""
+
 
 class Problem(NamedTuple):
     """A problem that is serialized either as a response or as one line of a bulk response."""

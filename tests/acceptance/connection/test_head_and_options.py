@@ -19,7 +19,8 @@ from tests.acceptance.raw import FINAL_PROBE, PROBE, connect, deposit, read_to_e
 ADMIN_KEY: Final = "a-key-of-these-tests-0123456789-abcdef"
 OTHER_PATHS: Final = (
     *("/docs", "/docs/start.js", "/docs/openapi.json", "/docs/assets/swagger-ui.css"),
-    *("/openapi.json", "/console", "/console/sign-in", "/console/users", "/console/live"),
+    *("/openapi.json", "/openapi-3.0.json"),
+    *("/console", "/console/sign-in", "/console/users", "/console/live"),
 )
 UNKNOWN: Final = ("/nothing", "/docs/nothing", "/console/nothing", "/v1", "/", "/v1/userxyz")
 METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"}

@@ -1,11 +1,14 @@
-"""Timestamps: parsed to the microsecond like the standard library does, and matching the document's pattern."""
+"""Timestamps: parsed to the microsecond like the standard library does, in the accepted forms only.
+
+The OpenAPI document describes a timestamp as `date-time`. The patterns here describe all accepted forms.
+"""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
 
-from saldo.http.openapi.patterns import INSTANT, QUERY_INSTANT
 from saldo.ledger.instants import (
     INSTANT_MAX,
     INSTANT_MIN,
@@ -20,6 +23,21 @@ from tests.fuzz.harnesses import text_of
 
 ZONE = timezone(timedelta(hours=5, minutes=30))
 READING = ParserOptions(zone=ZONE, decimals=2, amount_max_minor=1, name_length_max=1)
+
+_DATE: Final = (
+    "(19[0-9]{2}|2[01][0-9]{2}|2200)-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"  # 1900 to 2200
+)
+_FRACTION: Final = "([.,][0-9]+)?"
+_TIME: Final = (
+    f"([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9]{_FRACTION})?|-[0-5][0-9]-[0-5][0-9]{_FRACTION})"
+)
+_HOUR: Final = "([01][0-9]|2[0-3])"
+_ZONE: Final = rf"[ \t\n\r\f\v]?([Zz]|[+-]{_HOUR}(:?[0-5][0-9])?)?"
+
+INSTANT: Final = f"^{_DATE}([Tt ]{_TIME}{_ZONE})?$"
+
+QUERY_INSTANT: Final = f"^{_DATE}([Tt ]{_TIME}({_ZONE}| {_HOUR}:?[0-5][0-9]))?$"
+"""Pattern of an instant in a query, where a plus sign may arrive as a space."""
 
 
 def check(data: bytes) -> None:

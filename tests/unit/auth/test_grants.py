@@ -35,6 +35,7 @@ from saldo.settings.model import Settings
         ("POST", "/metrics/", Scope.ADMIN),
         ("GET", "/healthz/live", None),
         ("GET", "/openapi.json", None),
+        ("GET", "/openapi-3.0.json", None),
         ("GET", "/docs/assets/swagger-ui.css", None),
         ("GET", "//v1/webhook", Scope.ADMIN),
         ("GET", "/docs/../v1/key", None),

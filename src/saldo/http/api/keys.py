@@ -9,8 +9,6 @@ from typing import Annotated, Any, TypeAlias, cast
 
 from litestar import Response, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
-from litestar.params import PathParameter
 
 from saldo.auth.grants import Scope
 from saldo.http import problems
@@ -21,8 +19,7 @@ from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.key_bodies import PostKeyOperation, PostRotationOperation
-from saldo.http.openapi.parameters import Cursor, Limit
-from saldo.http.openapi.patterns import DIGITS
+from saldo.http.openapi.parameters import Cursor, Limit, describe_path_id
 from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest, read_json_body
@@ -39,14 +36,7 @@ from saldo.parsing.keys import (
 from saldo.parsing.transactions import parse_cursor, parse_limit
 from saldo.store.keys import Key, TooManyKeysError
 
-KeyId: TypeAlias = Annotated[
-    str,
-    PathParameter(
-        description="Id of the key.",
-        examples=[Example(value="1")],
-        schema_extra={"pattern": DIGITS},
-    ),
-]
+KeyId: TypeAlias = Annotated[str, describe_path_id("Id of the key.")]
 
 _TAGS = ["keys"]
 _WRONG_ID = InvalidField("key_id", "must be a whole number greater than zero")

@@ -6,9 +6,11 @@ from typing import Any
 
 from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Example
 
 from saldo import __version__
+from saldo.encoding.json import encode_json
 from saldo.http.api.context import AppContext, InjectedContext
 from saldo.http.api.database_metrics import read_database_metrics
 from saldo.http.framework_responses import JsonResponse
@@ -17,13 +19,12 @@ from saldo.http.openapi.bodies import (
 )
 from saldo.http.openapi.document import build_openapi_document
 from saldo.http.openapi.errors import describe_problems
+from saldo.http.openapi.version_3_0 import convert_to_3_0
 from saldo.http.readiness import ProbeDisconnectedError, create_disconnect_check
 from saldo.http.request_state import get_request_state
 from saldo.http.requests import HttpRequest
 from saldo.http.schemas import ledger
 from saldo.observability.exposition import render_metrics
-
-# Clients are generated from the OpenAPI document, so the operation ids stay when a function is renamed.
 
 NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 """Security requirement, in the OpenAPI document, of routes that need no key."""
@@ -31,7 +32,6 @@ NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 
 @get(
     "/healthz/live",
-    operation_id="HealthzLiveLive",
     summary="Check liveness",
     tags=["operation"],
     operation_class=DocumentedOperation,
@@ -58,7 +58,6 @@ def _describe_unready_responses(*statuses: str) -> dict[int, ResponseSpec]:
 
 @get(
     "/healthz/ready",
-    operation_id="HealthzReadyReady",
     summary="Check readiness",
     tags=["operation"],
     operation_class=DocumentedOperation,
@@ -77,7 +76,6 @@ async def get_readiness(request: HttpRequest, service: InjectedContext) -> Respo
 
 @get(
     "/healthz/startup",
-    operation_id="HealthzStartupStartup",
     summary="Check startup",
     tags=["operation"],
     operation_class=DocumentedOperation,
@@ -111,7 +109,6 @@ def _build_health(is_healthy: bool) -> Response[ledger.Health]:
 
 @get(
     "/metrics",
-    operation_id="MetricsMetrics",
     summary="Get metrics",
     tags=["operation"],
     operation_class=DocumentedOperation,
@@ -133,6 +130,24 @@ async def get_metrics(service: InjectedContext, request: HttpRequest) -> Respons
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi_document(request: HttpRequest) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
+    return _build_document(request)
+
+
+@get("/openapi-3.0.json", include_in_schema=False)
+async def get_openapi_3_0_document(request: HttpRequest) -> dict[str, Any]:
+    """Return the OpenAPI 3.0 form of the document."""
+    return convert_to_3_0(_build_document(request))
+
+
+class DocumentPlugin(JsonRenderPlugin):
+    """The OpenAPI 3.1 document beside its page, in place of the framework's own."""
+
+    def render(self, request: HttpRequest, openapi_schema: dict[str, Any]) -> bytes:
+        """Return the document."""
+        return encode_json(_build_document(request))
+
+
+def _build_document(request: HttpRequest) -> dict[str, Any]:
     path_prefix = get_request_state(request.scope).path_prefix
     document = build_openapi_document(request.app)
     return document | {"servers": [{"url": path_prefix}]} if path_prefix else document

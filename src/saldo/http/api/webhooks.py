@@ -6,13 +6,10 @@ Handlers parse the request, call the store and format the result; they contain n
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast, get_args
 
 from litestar import Response, delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
-from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET
 
 from saldo.events.event import RelayedEventType
@@ -21,7 +18,7 @@ from saldo.http.api.context import AppContext, InjectedContext
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
-from saldo.http.openapi.parameters import Cursor, Limit
+from saldo.http.openapi.parameters import Cursor, Limit, describe_path_id, describe_query
 from saldo.http.openapi.webhook_bodies import (
     PatchWebhookOperation,
     PostReplayOperation,
@@ -43,23 +40,16 @@ from saldo.parsing.webhooks import (
     parse_state,
     parse_webhook_id,
 )
-from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
+from saldo.store.webhooks import Delivery, DeliveryState, TooManyWebhooksError, Webhook
 
-WebhookId: TypeAlias = Annotated[
-    str,
-    PathParameter(
-        description="Id of the webhook.",
-        examples=[Example(value="1")],
-        schema_extra={"pattern": "^[0-9]{1,30}$"},
-    ),
-]
+WebhookId: TypeAlias = Annotated[str, describe_path_id("Id of the webhook.")]
 State: TypeAlias = Annotated[
     str | None,
-    QueryParameter(
-        name="state",
-        description="Returns only pending or only dead deliveries.",
-        examples=[Example(value="dead")],
-        schema_extra={"type": OpenAPIType.STRING, "oneOf": None, "pattern": "^(pending|dead)$"},
+    describe_query(
+        "Returns only pending or only dead deliveries.",
+        "state",
+        "dead",
+        enum=list(get_args(DeliveryState)),
     ),
 ]
 
@@ -296,7 +286,7 @@ def _convert_webhook(webhook: Webhook) -> schemas.Webhook:
 def _convert_delivery(delivery: Delivery) -> schemas.Delivery:
     is_dead = delivery.dead_at is not None
     return schemas.Delivery(
-        event_id=str(delivery.uuid),
+        event_id=delivery.uuid,
         user_id=delivery.user_id,
         shard=delivery.shard,
         seq=delivery.seq,

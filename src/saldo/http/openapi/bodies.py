@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from litestar.openapi.spec import (
     Example,
@@ -11,42 +11,42 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     Operation,
     Parameter,
+    Reference,
     RequestBody,
     Schema,
 )
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from saldo.encoding.json import encode_json
-from saldo.http.openapi.patterns import AMOUNT, INSTANT, NAME, POSITIVE, UUID
+from saldo.http.openapi.errors import HEADERS
+from saldo.http.openapi.patterns import AMOUNT, NAME
+from saldo.http.schemas.ledger import TransactionTypeName
 from saldo.ledger.model import USER_ID_MAX
 from saldo.ledger.money import TEXT_LENGTH_MAX
 
-_UUID: Final = Schema(
-    type=[OpenAPIType.STRING, OpenAPIType.NULL],
-    description="Idempotency key of the transaction, chosen by the client. Each uuid is processed exactly once. "
-    "`uid` is an alias of `uuid`: send only one of them.",
-    pattern=UUID,
-)
-
 USER_ID: Final = Schema(
-    one_of=[
-        Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=USER_ID_MAX),
-        Schema(type=OpenAPIType.STRING, pattern=POSITIVE, max_length=30),
-    ],
-    description="Id of a user.",
+    type=OpenAPIType.INTEGER, minimum=1, maximum=USER_ID_MAX, description="Id of a user."
 )
+"""Schema of a user's id. Ids as text are accepted, too, but not documented: unions make client code clumsy."""
 
 TRANSACTION: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="TransactionRequest",
-    required=["type", "amount", "user_id"],
+    description="A deposit or a withdrawal to post.",
+    required=["uuid", "type", "amount", "user_id"],
     properties={
-        "uuid": _UUID,
-        "uid": _UUID,
+        # `uid` is accepted in its place, and so is the header `Idempotency-Key`. Both are left out here, because a
+        # client that can omit the uuid can't retry.
+        "uuid": Schema(
+            type=OpenAPIType.STRING,
+            format=OpenAPIFormat.UUID,
+            description="Idempotency key of the transaction, chosen by the client. Each uuid is processed exactly "
+            "once.",
+        ),
         "type": Schema(
             type=OpenAPIType.STRING,
             description="Direction of the transaction.",
-            enum=["DEPOSIT", "WITHDRAW"],
+            enum=list(get_args(TransactionTypeName)),
         ),
         "amount": Schema(
             # JSON numbers are accepted, too, but not documented: generated clients would use floats for amounts.
@@ -59,10 +59,9 @@ TRANSACTION: Final = Schema(
         "user_id": USER_ID,
         "timestamp": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
-            description="Time at which the transaction takes effect, in ISO 8601. A time without an offset is in the "
-            "service's time zone. The default is the current time.",
-            pattern=INSTANT,
-            max_length=64,
+            format=OpenAPIFormat.DATE_TIME,
+            description="Time at which the transaction takes effect. Other forms of ISO 8601 are accepted, too; a time "
+            "without an offset is in the service's time zone. The default is the current time.",
         ),
     },
     additional_properties=False,
@@ -71,6 +70,7 @@ TRANSACTION: Final = Schema(
 USER: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="UserRequest",
+    description="A user to create.",
     required=["name"],
     properties={
         "name": Schema(
@@ -118,10 +118,16 @@ class PostTransactionOperation(DocumentedOperation):
         header = Parameter(
             name="Idempotency-Key",
             param_in="header",
-            description="Uuid of the transaction, if it is not in the body. Double quotes around it are allowed.",
+            description="Uuid of the transaction, for clients that can't send it in the body. Double quotes around it "
+            "are allowed.",
             schema=Schema(type=OpenAPIType.STRING),
         )
         self.parameters = [*(self.parameters or ()), header]
+        if self.responses is not None and isinstance(self.responses["200"], OpenAPIResponse):
+            name = "Idempotent-Replayed"
+            self.responses["200"].headers = {
+                name: Reference(f"#/components/headers/{HEADERS[name]}")
+            }
 
 
 @dataclass
@@ -173,6 +179,8 @@ class GetEventsOperation(DocumentedOperation):
         if self.responses is not None and isinstance(self.responses["200"], OpenAPIResponse):
             stream = Schema(
                 type=OpenAPIType.STRING,
-                description="Server-sent events. `data` is a CloudEvent, and `event` is its type.",
+                description="Server-sent events without an end. `data` is a CloudEvent, and `event` is its type. "
+                "Generated clients wait for the end of a response, so read the stream with `fetch`, with a library for "
+                "server-sent events, or with Saldo's Python client.",
             )
             self.responses["200"].content = {"text/event-stream": OpenAPIMediaType(schema=stream)}

@@ -5,6 +5,7 @@ Each route lists its error codes. Statuses, descriptions and examples are derive
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +13,15 @@ from uuid import UUID
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Reference
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Reference,
+    Schema,
+)
+from litestar.openapi.spec.enums import OpenAPIType
 
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
 from saldo.http import problems
@@ -50,6 +59,17 @@ NO_OPERATION: Final = (
 )
 """Codes of errors that belong to no operation of the document."""
 
+DEFAULT_RESPONSE: Final = "UnexpectedError"
+"""Name of the component that is the default response of each operation."""
+
+HEADERS: Final = {
+    "X-Request-Id": "RequestId",
+    "Retry-After": "RetryAfter",
+    "WWW-Authenticate": "Authenticate",
+    "Idempotent-Replayed": "IdempotentReplayed",
+}
+"""Names of the components that describe response headers, by the names of the headers."""
+
 _UNKNOWN_PARAMETER: Final = InvalidField("dat", "is not a parameter of this request; it has none")
 
 
@@ -57,6 +77,8 @@ def describe_problems(
     *codes: str, invalid: InvalidField = _UNKNOWN_PARAMETER, guarded: bool = True
 ) -> dict[int, ResponseSpec]:
     """Return the errors of an operation by status, with a named example for each code.
+
+    The example of "invalid" is named after the field, too, because all operations share one response for it.
 
     Args:
         codes: The operation's own codes. "invalid" and the codes of all routes are added.
@@ -74,24 +96,59 @@ def describe_problems(
             description=". ".join(problems.find_title(code) for code in codes_of_status) + ".",
             media_type=problems.MEDIA_TYPE,
             generate_examples=False,
-            examples=[_build_example(code, answers[code]) for code in codes_of_status],
+            examples=[
+                _build_example(_name_example(code, invalid), answers[code])
+                for code in codes_of_status
+            ],
         )
         for status, codes_of_status in sorted(by_status.items())
     }
 
 
-def describe_unrouted_responses() -> dict[str, OpenAPIResponse | Reference]:
-    """Return the responses for errors that belong to no operation."""
-    responses: dict[str, OpenAPIResponse | Reference] = {}
-    for code in NO_OPERATION:
-        media_type = OpenAPIMediaType(
-            schema=Reference("#/components/schemas/Problem"),
-            examples={code: Example(value=msgspec.json.decode(build_example_response(code).body))},
-        )
-        responses[code] = OpenAPIResponse(
-            description=f"{problems.find_title(code)}.", content={problems.MEDIA_TYPE: media_type}
-        )
-    return responses
+def describe_default_response() -> OpenAPIResponse:
+    """Return the response for errors that belong to no operation, and for errors that a later version may add."""
+    examples: dict[str, Example | Reference] = {
+        code: _build_example(code, build_example_response(code)) for code in NO_OPERATION
+    }
+    media_type = OpenAPIMediaType(
+        schema=Reference("#/components/schemas/Problem"), examples=examples
+    )
+    return OpenAPIResponse(
+        description="Any other error. Clients decide by `code`.",
+        headers={"X-Request-Id": Reference(f"#/components/headers/{HEADERS['X-Request-Id']}")},
+        content={problems.MEDIA_TYPE: media_type},
+    )
+
+
+def describe_headers() -> dict[str, OpenAPIHeader | Reference]:
+    """Return the components of the headers in `HEADERS`, by the names of the components."""
+    text = OpenAPIType.STRING
+    return {
+        "RequestId": OpenAPIHeader(
+            schema=Schema(type=text),
+            description="Id of the request: the one that the client sent in this header, or a new one.",
+        ),
+        "RetryAfter": OpenAPIHeader(
+            schema=Schema(type=OpenAPIType.INTEGER, minimum=0),
+            description="Seconds after which the request may be sent again.",
+        ),
+        "Authenticate": OpenAPIHeader(
+            schema=Schema(type=text), description="The scheme of authentication, which is `Bearer`."
+        ),
+        "IdempotentReplayed": OpenAPIHeader(
+            schema=Schema(type=text),
+            description="`true` if an earlier request recorded the outcome. Otherwise the header is missing.",
+        ),
+    }
+
+
+def list_response_headers(code: str) -> list[str]:
+    """Return the names of the headers that responses with this code have or may have."""
+    example = _EXAMPLES.get(code)
+    sent = {name for name, _ in build_example_response(code).headers}
+    if isinstance(example, Problem) and example.same_for_every_retry:
+        sent.add("idempotent-replayed")
+    return [name for name in HEADERS if name == "X-Request-Id" or name.lower() in sent]
 
 
 def build_example_response(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResponse:
@@ -102,9 +159,15 @@ def build_example_response(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER
     return example.build_response(_REQUEST_ID) if isinstance(example, Problem) else example
 
 
-def _build_example(code: str, answer: RawResponse) -> Example:
+def _name_example(code: str, invalid: InvalidField) -> str:
+    if code != "invalid":
+        return code
+    return f"invalid-{'-'.join(re.findall(r'[A-Za-z0-9_]+', invalid.field))}"
+
+
+def _build_example(name: str, answer: RawResponse) -> Example:
     value: Any = msgspec.json.decode(answer.body)
-    return Example(id=code, summary=problems.find_title(code), value=value)
+    return Example(id=name, summary=value["title"], value=value)
 
 
 def _build_refusal(requested: TransactionRequest, decision: Decision) -> Problem:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from litestar.openapi.spec import Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from saldo.auth.grants import SCOPES
 from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, describe_json_body
-from saldo.http.openapi.patterns import INSTANT, NAME
+from saldo.http.openapi.patterns import NAME
 from saldo.parsing.keys import NAME_LENGTH_MAX, NETWORKS_MAX, OVERLAP_SECONDS_MAX, USERS_MAX
 
 CREATE: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="KeyRequest",
+    description="An API key to create.",
     required=["name", "scopes"],
     properties={
         "name": Schema(
@@ -51,9 +52,8 @@ CREATE: Final = Schema(
         ),
         "expires_at": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
-            description="Time at which the key expires, in ISO 8601. If null or missing, the key does not expire.",
-            pattern=INSTANT,
-            max_length=64,
+            format=OpenAPIFormat.DATE_TIME,
+            description="Time at which the key expires. If null or missing, the key does not expire.",
         ),
     },
     additional_properties=False,
@@ -61,13 +61,13 @@ CREATE: Final = Schema(
 ROTATE: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="RotationRequest",
+    description="The rotation of an API key.",
     properties={
         "overlap_seconds": Schema(
+            type=[OpenAPIType.INTEGER, OpenAPIType.NULL],
             description="Seconds for which the old key remains valid. The default is `SALDO_KEY_OVERLAP_SECONDS`.",
-            one_of=[
-                Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=OVERLAP_SECONDS_MAX),
-                Schema(type=OpenAPIType.NULL),
-            ],
+            minimum=0,
+            maximum=OVERLAP_SECONDS_MAX,
         )
     },
     additional_properties=False,

@@ -6,13 +6,15 @@ expected value, and the framework's messages do not.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 from litestar.openapi.spec import Example
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import PathParameter, QueryParameter
 
-from saldo.http.openapi.patterns import DIGITS, NAME, QUERY_INSTANT, UUID
+from saldo.http.openapi.patterns import NAME
+from saldo.http.schemas.ledger import TransactionTypeName
+from saldo.ledger.model import SEQ_MAX, SHARDS, USER_ID_MAX
 
 LIMIT_MAX: Final = 1000
 """Documented maximum number of items per page, which is the default of the setting `page_items_max`."""
@@ -20,61 +22,67 @@ LIMIT_MAX: Final = 1000
 _STRING: Final = {"type": OpenAPIType.STRING, "oneOf": None}
 """Schema of a string that is never null, because a query parameter is either present or missing."""
 
+_ID: Final = {"type": OpenAPIType.INTEGER, "minimum": 1, "maximum": USER_ID_MAX}
+_SHARD: Final = {"type": OpenAPIType.INTEGER, "minimum": 0, "maximum": SHARDS - 1}
+_SEQ: Final = {"type": OpenAPIType.INTEGER, "minimum": 0, "maximum": SEQ_MAX}
 
-def _describe_query(
-    description: str, name: str | None = None, example: str = "", **extra: Any
+
+def describe_query(
+    description: str, name: str | None = None, example: object = None, **extra: Any
 ) -> Any:
-    examples = [Example(value=example)] if example else None
+    """Return the description of a query parameter. It is a string, unless `extra` contains another type."""
+    examples = None if example is None else [Example(value=example)]
     return QueryParameter(
         name=name, description=description, examples=examples, schema_extra={**_STRING, **extra}
     )
 
 
+def describe_path_id(description: str) -> Any:
+    """Return the description of an id in a path."""
+    return PathParameter(description=description, examples=[Example(value=1)], schema_extra={**_ID})
+
+
 def _describe_instant(description: str, name: str | None = None) -> Any:
-    return _describe_query(
-        description, name, "2023-10-30T00:00:00Z", maxLength=64, pattern=QUERY_INSTANT
+    return describe_query(
+        f"{description} A date, such as 2023-10-30, is accepted, too.",
+        name,
+        "2023-10-30T00:00:00Z",
+        format=OpenAPIFormat.DATE_TIME,
     )
 
 
-UserId: TypeAlias = Annotated[
-    str,
-    PathParameter(
-        description="Id of the user.",
-        examples=[Example(value="1")],
-        schema_extra={"pattern": DIGITS},
-    ),
-]
+UserId: TypeAlias = Annotated[str, describe_path_id("Id of the user.")]
 Uuid: TypeAlias = Annotated[
     str,
     PathParameter(
         description="Uuid of the transaction.",
         examples=[Example(value="ea3015b1-c25c-47e5-beb7-2679ac7c89a7")],
-        schema_extra={"pattern": UUID},
+        schema_extra={"format": OpenAPIFormat.UUID},
     ),
 ]
 OfUser: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Id of the user to whom the transaction must belong. A distributed ledger then queries one of its workers "
         "instead of all.",
         "user_id",
-        "1",
-        pattern=DIGITS,
+        1,
+        **_ID,
     ),
 ]
 
 Name: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Returns only the user with this name.", None, "customer-4711", maxLength=200, pattern=NAME
     ),
 ]
 Limit: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Maximum number of items per page. The default is `SALDO_PAGE_ITEMS_DEFAULT`.",
         None,
-        "100",
+        100,
         type=OpenAPIType.INTEGER,
         minimum=1,
         maximum=LIMIT_MAX,
@@ -82,16 +90,16 @@ Limit: TypeAlias = Annotated[
 ]
 Cursor: TypeAlias = Annotated[
     str | None,
-    _describe_query("Value of `next_cursor` on the previous page.", pattern="^[A-Za-z0-9_-]+$"),
+    describe_query("Value of `next_cursor` on the previous page.", pattern="^[A-Za-z0-9_-]+$"),
 ]
 
 Atomic: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "If `true`, either all transactions of the array are posted or none. It is allowed for JSON arrays only.",
         None,
-        "true",
-        pattern="^(true|false)$",
+        True,
+        type=OpenAPIType.BOOLEAN,
     ),
 ]
 
@@ -115,39 +123,39 @@ Until: TypeAlias = Annotated[
 ]
 KindName: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Returns only deposits or only withdrawals.",
         "type",
         "DEPOSIT",
-        pattern="^(DEPOSIT|WITHDRAW)$",
+        enum=list(get_args(TransactionTypeName)),
     ),
 ]
 
 Shard: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Returns the seals of this shard, oldest first. By default, the newest seal of each shard is returned.",
         None,
-        "1",
-        pattern="^([0-9]|[1-5][0-9]|6[0-3])$",
+        1,
+        **_SHARD,
     ),
 ]
 After: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Returns only seals of entries after this `seq`. It requires `shard`.",
         None,
-        "7",
-        pattern=DIGITS,
+        7,
+        **_SEQ,
     ),
 ]
 
 SealLimit: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Maximum number of seals per page. It requires `shard`.",
         "limit",
-        "100",
+        100,
         type=OpenAPIType.INTEGER,
         minimum=1,
         maximum=LIMIT_MAX,
@@ -160,23 +168,23 @@ LogShard: TypeAlias = Annotated[
         name="shard",
         required=True,
         description="Shard of the log, from 0 to 63. The shard of a user is `user_id` modulo 64.",
-        examples=[Example(value="1")],
-        schema_extra={**_STRING, "pattern": "^([0-9]|[1-5][0-9]|6[0-3])$"},
+        examples=[Example(value=1)],
+        schema_extra={**_STRING, **_SHARD},
     ),
 ]
 LogAfter: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Value of `reached` on the previous page. The default is the beginning of the log.",
         "after",
-        "7",
-        pattern=DIGITS,
+        7,
+        **_SEQ,
     ),
 ]
 
 EventUsers: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Streams only events of these users. Separate several ids with commas, or repeat the parameter.",
         "user_id",
         "1,2",
@@ -185,7 +193,7 @@ EventUsers: TypeAlias = Annotated[
 ]
 EventTypes: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Streams only events of these types. Separate several types with commas, or repeat the parameter.",
         "type",
         "saldo.transaction.posted",
@@ -193,7 +201,7 @@ EventTypes: TypeAlias = Annotated[
 ]
 EventsFrom: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Start of the stream: `now` (the default) for new events only, `start` for all events, a time for events "
         "recorded at or after it, or the id of an event for the events after it.",
         "from",
@@ -202,7 +210,7 @@ EventsFrom: TypeAlias = Annotated[
 ]
 LastEventId: TypeAlias = Annotated[
     str | None,
-    _describe_query(
+    describe_query(
         "Alternative to the header `Last-Event-ID`, for clients that can't set headers. The header takes "
         "precedence over this parameter, and this parameter over `from`."
     ),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from litestar.openapi.spec import Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from saldo.events.event import RELAYED_EVENT_TYPES
 from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, describe_json_body
-from saldo.http.openapi.patterns import KEY, URL, UUID
+from saldo.http.openapi.patterns import KEY, URL
 
 _FIELDS: Final = {
     "url": Schema(
@@ -52,6 +52,7 @@ _NEW_SECRET: Final = Schema(
 CREATE: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="WebhookRequest",
+    description="A webhook to create.",
     required=["url"],
     properties={**_FIELDS, "secret": _NEW_SECRET},
     additional_properties=False,
@@ -59,7 +60,7 @@ CREATE: Final = Schema(
 CHANGE: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="WebhookChange",
-    description="Missing fields are not changed.",
+    description="Changes of a webhook. Missing fields are not changed.",
     min_properties=1,
     properties={
         **_FIELDS,
@@ -72,11 +73,12 @@ CHANGE: Final = Schema(
 REPLAY: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="ReplayRequest",
+    description="The choice of the dead deliveries to retry.",
     properties={
         "event_id": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
+            format=OpenAPIFormat.UUID,
             description="Id of the event to deliver. If null or missing, all dead deliveries are retried.",
-            pattern=UUID,
         )
     },
     additional_properties=False,

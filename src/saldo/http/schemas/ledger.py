@@ -13,13 +13,22 @@ Money = Annotated[
         description="Decimal string with as many decimals as the currency has.", examples=["100.00"]
     ),
 ]
+DATE_TIME = {"extra": {"format": "date-time"}}
+"""Meta of a time. The framework reads the field `extra`, and only from the outermost `Annotated` of a field."""
+
 Instant = Annotated[
     str,
-    Meta(description="Time in RFC 3339, with an offset.", examples=["2023-10-30T00:00:00+00:00"]),
+    Meta(
+        description="Time in RFC 3339, with an offset.",
+        examples=["2023-10-30T00:00:00+00:00"],
+        extra_json_schema=DATE_TIME,
+    ),
 ]
 
 
 OutcomeName = Literal["posted", "insufficient_funds", "balance_above_maximum"]
+TransactionTypeName = Literal["DEPOSIT", "WITHDRAW"]
+HealthStatus = Literal["ok", "draining", "unavailable"]
 
 
 class User(Struct):
@@ -52,7 +61,7 @@ class Transaction(Struct):
     """A recorded transaction."""
 
     uuid: UUID
-    type: Literal["DEPOSIT", "WITHDRAW"]
+    type: TransactionTypeName
     amount: Money
     user_id: int
     timestamp: Instant
@@ -113,7 +122,7 @@ class RecordedFields(Struct):
     """The recorded values of the fields that differ from the request."""
 
     user_id: int | UnsetType = UNSET
-    type: Literal["DEPOSIT", "WITHDRAW"] | UnsetType = UNSET
+    type: TransactionTypeName | UnsetType = UNSET
     amount: Money | UnsetType = UNSET
     timestamp: Instant | UnsetType = UNSET
 
@@ -242,7 +251,7 @@ class Problem(Struct):
             description="Index, from 0, of the first item that can't be posted in an atomic array."
         ),
     ] = UNSET
-    uuid: Annotated[str | UnsetType, Meta(description="Uuid of the item at the index `item`.")] = (
+    uuid: Annotated[UUID | UnsetType, Meta(description="Uuid of the item at the index `item`.")] = (
         UNSET
     )
 
@@ -250,4 +259,4 @@ class Problem(Struct):
 class Health(Struct):
     """The result of a health check."""
 
-    status: Literal["ok", "draining", "unavailable"]
+    status: HealthStatus

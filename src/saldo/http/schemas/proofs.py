@@ -13,6 +13,7 @@ Hash = Annotated[
     str,
     Meta(description="SHA-256 hash in lower-case hexadecimal.", pattern="^[0-9a-f]{64}$"),
 ]
+# This has no format `date-time`, because a generated client would parse it, and write another text than the hashed one.
 ExactInstant = Annotated[
     str,
     Meta(

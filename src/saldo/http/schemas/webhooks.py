@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from saldo.events.event import RelayedEventType
-from saldo.http.schemas.ledger import Instant
+from saldo.http.schemas.ledger import DATE_TIME, Instant
 from saldo.store.webhooks import DeliveryState, DisabledReason
 
 
@@ -39,7 +40,8 @@ class Webhook(Struct):
     failing_since: Annotated[
         Instant | None,
         Meta(
-            description="Time since which no attempt has succeeded. It is null if the last attempt succeeded."
+            description="Time since which no attempt has succeeded. It is null if the last attempt succeeded.",
+            extra_json_schema=DATE_TIME,
         ),
     ]
     attempts_succeeded: int
@@ -73,7 +75,7 @@ class Delivery(Struct):
     """A pending or dead delivery of an event."""
 
     event_id: Annotated[
-        str, Meta(description="Id of the event, which is also the header `webhook-id`.")
+        UUID, Meta(description="Id of the event, which is also the header `webhook-id`.")
     ]
     user_id: int
     shard: int
@@ -88,7 +90,10 @@ class Delivery(Struct):
     pending_since: Instant
     next_attempt_at: Annotated[
         Instant | None,
-        Meta(description="Time of the next attempt. It is null if the delivery is dead."),
+        Meta(
+            description="Time of the next attempt. It is null if the delivery is dead.",
+            extra_json_schema=DATE_TIME,
+        ),
     ]
     last_attempt_at: Instant | None
     last_failure: str | None
