@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from litestar import Litestar
@@ -25,11 +26,14 @@ from saldo.http.openapi.schema_forms import (
 _RESPONSES: Final = "#/components/responses/"
 
 
+@lru_cache(maxsize=1)
 def build_openapi_document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the application.
 
     The framework's document is rewritten: schemas get simpler forms (`schema_forms`), request bodies, enumerations and
     errors become named components, and each operation gets a default response and the headers of its responses.
+
+    The document is built once, because that takes tens of milliseconds and needs no key. Callers must not change it.
     """
     document: dict[str, Any] = simplify_schemas(app.openapi_schema.to_schema())
     components = document["components"]
