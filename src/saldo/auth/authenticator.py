@@ -76,6 +76,10 @@ TOKEN_WITHOUT_USERS: Final = AuthenticationFailure(
 )
 
 
+_OTHER_SITES: Final = frozenset({b"cross-site", b"same-site"})
+"""Values of `Sec-Fetch-Site` in requests of pages with another origin. A site includes all ports of a host."""
+
+
 class Authenticator:
     """Determines the grant of each request by its key, its token or its console session.
 
@@ -84,8 +88,8 @@ class Authenticator:
 
     - Requests from other machines.
     - Requests that a proxy forwards.
-    - Requests that a browser sends for a page of another site. They are recognized by `Origin`, or by a `Host` that is
-      not a name of the service.
+    - Requests that a browser sends for a page of another site. They are recognized by `Origin`, by `Sec-Fetch-Site`,
+      or by a `Host` that is not a name of the service.
     """
 
     def __init__(
@@ -135,7 +139,11 @@ class Authenticator:
 
     def authenticate_cached(self, scope: Any, headers: Headers) -> Grant | None:
         """Return the cached grant of a request; None means that the caller must await `authenticate`."""
-        if self._local_hosts and b"origin" not in headers:
+        if (
+            self._local_hosts
+            and b"origin" not in headers
+            and headers.get(b"sec-fetch-site") not in _OTHER_SITES
+        ):
             is_local_host = headers.get(b"host") in self._local_hosts
             return (
                 UNAUTHENTICATED_ADMIN
@@ -300,7 +308,14 @@ class Authenticator:
                 is_caller_known=True,
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin not in self._origins and origin.partition("://")[2] != host:
+        is_of_other_site = (
+            origin.partition("://")[2] != host
+            if origin
+            # Browsers send no Origin when a page embeds an image or a script. The user may follow a link.
+            else headers.get(b"sec-fetch-site") in _OTHER_SITES
+            and headers.get(b"sec-fetch-mode") != b"navigate"
+        )
+        if is_of_other_site and origin not in self._origins:
             return AuthenticationFailure(
                 "As long as no key exists, the service rejects requests from pages of other sites.",
                 is_caller_known=True,

@@ -430,6 +430,23 @@ async def test_service_without_keys_accepts_only_this_machine(own_ledger: Databa
             assert code(answer) == (403, "forbidden"), headers
         own_page = {"host": "localhost:8000", "origin": "http://localhost:8000"}
         assert (await api.client(**own_page).get("/v1/user")).status_code == 200
+        # Images and scripts of a page have no Origin. A link that the user follows is not a request of the page.
+        for site, mode, status in (
+            *(
+                ("cross-site", "no-cors", 403),
+                ("same-site", "cors", 403),
+                ("cross-site", None, 403),
+            ),
+            *(
+                ("cross-site", "navigate", 200),
+                ("same-origin", "cors", 200),
+                ("none", "navigate", 200),
+            ),
+        ):
+            fetched = {"host": "localhost", "sec-fetch-site": site} | (
+                {} if mode is None else {"sec-fetch-mode": mode}
+            )
+            assert (await api.client(**fetched).get("/v1/user")).status_code == status, fetched
 
         # The first key ends anonymous access, also when no key is valid any more.
         created = await api.client().post("/v1/key", json={"name": "x", "scopes": ["admin"]})
