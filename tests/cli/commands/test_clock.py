@@ -71,6 +71,7 @@ TIMES: dict[tuple[str, str], list[str]] = {
 NO_TIMES = {
     *(
         "--why",
+        "--restored",
         "--url",
         "--key",
         "amount",

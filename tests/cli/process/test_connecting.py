@@ -57,7 +57,7 @@ DATABASE_COMMANDS = [
     *("relay status", "relay rewind --sink a --to now", "db migrate", "db roles --apply"),
 ]
 WITHOUT_LOCAL = {
-    *("serve", "backup", "restore", "upgrade", "db distribute", "bench"),
+    *("serve", "backup", "restore", "upgrade", "db distribute", "bench", "seals key"),
 }
 """Commands that have the embedded database as their subject, cannot use it, or have an option of their own."""
 
